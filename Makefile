@@ -1,0 +1,34 @@
+# make demo   installs into .venv and does the whole job on real photographs and a real clip
+# make test   installs into .venv and runs what CI runs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/installed-demo
+	$(BIN)/p2p demo --output p2p-demo --overwrite
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("p2p-deploy needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[cpu,export,trt-rtx,train,demo]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-demo
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[cpu,export,trt-rtx,train,demo,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) p2p-demo build dist .pytest_cache .mypy_cache .ruff_cache

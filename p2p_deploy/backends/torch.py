@@ -1,0 +1,67 @@
+"""PyTorch in eager mode: runs a checkpoint as it is, and is the reference that exports are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from p2p_deploy.backends.base import Backend, Slot
+from p2p_deploy.checkpoints import load_checkpoint
+from p2p_deploy.errors import DeviceError, Failed
+from p2p_deploy.frame_model import FrameModel
+
+
+@dataclass(frozen=True)
+class TorchOptions:
+    """How to open a checkpoint.
+
+    Attributes:
+        device: ``auto`` and ``cpu`` mean the CPU, ``cuda:N`` that GPU or an error.
+    """
+
+    device: str = "auto"
+
+
+class TorchBackend(Backend):
+    """A checkpoint, run by PyTorch in float32 with its running norm statistics.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        DeviceError: the GPU that was asked for is not there.
+    """
+
+    name = "torch"
+
+    def __init__(self, path: Path, options: TorchOptions | None = None) -> None:
+        device = (options or TorchOptions()).device
+        device = "cpu" if device == "auto" else device
+        if device != "cpu" and not torch.cuda.is_available():
+            raise DeviceError(
+                f"{device} was asked for, but PyTorch {torch.__version__} sees no GPU. Take --device cpu."
+            )
+        checkpoint = load_checkpoint(path)
+        super().__init__(checkpoint.spec, device)
+        self._model = FrameModel(checkpoint.generator, checkpoint.spec).to(device).eval()
+
+    @torch.inference_mode()
+    def submit(self, slot: Slot) -> None:
+        """Run the batch and copy the result into the slot."""
+        try:
+            frames = torch.from_numpy(slot.input[: slot.count]).to(self.device)
+            torch.from_numpy(slot.output[: slot.count]).copy_(self._model(frames))
+        except RuntimeError as exc:
+            reason = str(exc).partition("\n")[0]
+            raise Failed(f"PyTorch failed on a batch of {slot.count} on {self.device}: {reason}") from exc
+
+    def wait(self, slot: Slot) -> None:
+        """Nothing to do: ``submit`` computes."""
+
+    def versions(self) -> dict[str, str]:
+        """Runtime, device and threads."""
+        return {
+            "torch": torch.__version__,
+            "device": self.device if self.device == "cpu" else torch.cuda.get_device_name(self.device),
+            "threads": str(torch.get_num_threads()),
+        }

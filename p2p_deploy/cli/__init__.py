@@ -1,0 +1,78 @@
+"""The command line. Only this package prints and sets exit codes.
+
+Exit codes: 0 all done; 1 some or all of the work failed; 2 arguments that cannot be parsed; 130 after Ctrl-C.
+One file a command; none of them imports a runtime before its command is called, so that ``p2p --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from p2p_deploy import __version__
+from p2p_deploy.cli import bench, demo, doctor, export, info, run, train
+from p2p_deploy.errors import P2PError
+
+app = typer.Typer(
+    help="Train, export and run pix2pix-family image-to-image networks.",
+    rich_markup_mode=None,  # rich would double the start-up time
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+_debug = False
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train, export and run pix2pix-family image-to-image networks."""
+    global _debug
+    _debug = debug
+    if version:
+        print(f"p2p-deploy {__version__}")
+        raise typer.Exit
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the library's exceptions into a sentence and an exit code."""
+
+    @functools.wraps(command)
+    def run_command(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except P2PError as exc:
+            if _debug:
+                traceback.print_exc()
+            print(f"error: {exc}", file=sys.stderr)
+            raise typer.Exit(1) from exc
+        except KeyboardInterrupt as exc:
+            print("stopped by Ctrl-C.", file=sys.stderr)
+            raise typer.Exit(130) from exc
+
+    return run_command
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train.train,
+    "export": export.export,
+    "run": run.run,
+    "bench": bench.bench,
+    "info": info.info,
+    "doctor": doctor.doctor,
+    "demo": demo.demo,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(guarded(_command))
+
+
+def main() -> None:
+    """Entry point of ``p2p``."""
+    app()

@@ -1,0 +1,28 @@
+"""``p2p doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from p2p_deploy.cli._options import Json, print_json
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say which runtimes, GPU and codecs are usable here, and what mends each missing one.
+
+    The exit code is 1 only when ONNX files cannot be run.
+    """
+    from p2p_deploy.diagnosis import diagnose
+
+    findings = diagnose()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'ok' if finding.ok else '--':3} {finding.name:24} {finding.detail}")
+            if finding.fix and not finding.ok:
+                print(f"    {'':24} mend with: {finding.fix}")
+    if not all(finding.ok for finding in findings if finding.required):
+        raise typer.Exit(1)

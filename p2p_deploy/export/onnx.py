@@ -1,0 +1,135 @@
+"""From a generator to an ONNX file: uint8 NHWC frames in and out, dynamic batch, the ModelSpec inside."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from p2p_deploy.errors import ExportError, require
+from p2p_deploy.frame_model import FrameModel, fold_batchnorm
+from p2p_deploy.spec import METADATA_KEY, ModelSpec
+
+OPSET = 20
+INPUT, OUTPUT = "frames", "outputs"
+MAX_BYTES = 2**31 - 1  # what one protobuf message can hold
+Precision = Literal["fp32", "fp16"]
+
+
+def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Precision = "fp32") -> None:
+    """Export a generator inside its FrameModel.
+
+    The precision is in the graph itself: with ``fp16`` the generator computes in half, and the pixel arithmetic around
+    it stays in float32.
+
+    Args:
+        generator: in eval mode, float32, on the CPU.
+        spec: with ``fixed_size`` set to the (height, width) to export for.
+        path: the file to write.
+        precision: what the generator computes in.
+
+    Raises:
+        ExportError: torch cannot export the network, or the result is no valid ONNX file.
+        MissingDependency: onnx or onnxscript is not installed.
+    """
+    onnx = require("onnx", "export", "Writing an ONNX file")
+    require("onnxscript", "export", "Writing an ONNX file")
+    folded = fold_batchnorm(generator)
+    model = FrameModel(folded.half() if precision == "fp16" else folded, spec).eval()
+    height, width = spec.working_size
+    # A batch of 2, because torch.export takes a traced 1 for a constant.
+    example = torch.zeros(2, height, width, spec.input.channels, dtype=torch.uint8)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes={"frames_NHWC": {0: torch.export.Dim("batch")}},
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as exc:  # whatever the exporter meets in a network
+        reason = str(exc).strip().partition("\n")[0]
+        raise ExportError(f"torch {torch.__version__} cannot export {spec.arch} to ONNX: {reason}") from exc
+    assert program is not None
+    proto = program.model_proto
+    _clean(proto)
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, spec.to_json()
+    if proto.ByteSize() > MAX_BYTES:
+        raise ExportError(
+            f"The ONNX file would have {proto.ByteSize() / 2**30:.1f} GiB; this version writes at most 2."
+        )
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as exc:
+        raise ExportError(f"The exported graph is not valid ONNX: {exc}") from exc
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _clean(proto: Any) -> None:
+    """Drop what the exporter leaves behind (stack traces with source paths) and name nodes after their modules."""
+    graph = proto.graph
+    names = _node_names(graph)
+    renamed = {INPUT: INPUT, OUTPUT: OUTPUT}
+    for node, name in zip(graph.node, names, strict=True):
+        node.name = name
+        for index, output in enumerate(node.output):
+            renamed.setdefault(output, name if index == 0 else f"{name}.{index}")
+    for node in graph.node:
+        node.input[:] = [renamed.get(value, value) for value in node.input]
+        node.output[:] = [renamed[value] for value in node.output]
+    del graph.value_info[:]
+    for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    proto.producer_name, proto.producer_version = "p2p-deploy", ""
+
+
+def _node_names(graph: Any) -> list[str]:
+    """``generator.downs.1.conv`` for the node of that module, ``generator.Concat`` for one written between modules.
+
+    Nodes of the FrameModel itself are named after their operator; repeats get a number.
+    """
+    scopes = [_scopes(node) for node in graph.node]
+    containers = {scope for path in scopes for scope in path[:-1]}
+    names: list[str] = []
+    for node, path in zip(graph.node, scopes, strict=True):
+        inner = path[-1] if path else ""
+        base = inner if inner and inner not in containers else f"{inner}.{node.op_type}".lstrip(".")
+        name, number = base, 0
+        while name in names:
+            number += 1
+            name = f"{base}_{number}"
+        names.append(name)
+    return names
+
+
+def _scopes(node: Any) -> list[str]:
+    """The modules around a node, outermost first: ``['generator', 'generator.downs.1', 'generator.downs.1.conv']``."""
+    text = next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"), "[]")
+    return [scope for scope in ast.literal_eval(text)[:-1] if scope]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's remarks about packages that are not needed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,115 @@
+"""The U-Net generator of pix2pix.
+
+Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks (CVPR 2017), section 3.2.1
+and appendix 6.1.1.
+
+    input ─ down 0 ─ down 1 ─ … ─ down n-1      4x4 convolutions, stride 2: each halves height and width
+              │        │            │
+    output ─ up 0 ── up 1 ── … ── up n-1        4x4 transposed convolutions, stride 2; each but the innermost
+                                                reads the encoder's features of its size beside the decoder's
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from p2p_deploy.errors import SpecError
+
+
+class Down(nn.Module):
+    """LeakyReLU, 4x4 convolution with stride 2, BatchNorm: (N, C, H, W) to (N, C', H/2, W/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, activate: bool, norm: bool) -> None:
+        super().__init__()
+        self.activation = nn.LeakyReLU(0.2) if activate else nn.Identity()
+        self.conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve height and width."""
+        return self.norm(self.conv(self.activation(x)))
+
+
+class Up(nn.Module):
+    """ReLU, 4x4 transposed convolution with stride 2, BatchNorm, dropout: (N, C, H, W) to (N, C', 2H, 2W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: bool, dropout: bool) -> None:
+        super().__init__()
+        self.activation = nn.ReLU()
+        self.conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=not norm)
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double height and width."""
+        return self.dropout(self.norm(self.conv(self.activation(x))))
+
+
+class UNet(nn.Module):
+    """U-Net with BatchNorm: (N, in_channels, H, W) to (N, out_channels, H, W), float, both in [-1, 1].
+
+    Widths are ngf, 2 ngf, 4 ngf, 8 ngf, 8 ngf, … The outermost and the innermost down have no norm. Dropout follows
+    the num_downs - 5 ups that come after the innermost one, all 8 ngf wide. Height and width must be multiples of
+    2**num_downs. ``unet_256`` of the paper is num_downs=8, ngf=64; ``unet_128`` is num_downs=7.
+
+    Raises:
+        SpecError: for a depth or width that does not make a U-Net.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        *,
+        num_downs: int = 8,
+        ngf: int = 64,
+        dropout: bool = True,
+    ) -> None:
+        if not 5 <= num_downs <= 12:
+            raise SpecError(f"A U-Net has 5 to 12 downs, got num_downs={num_downs}.")
+        if ngf < 1:
+            raise SpecError(f"ngf, the width of the first layer, must be at least 1, got {ngf}.")
+        super().__init__()
+        self.num_downs = num_downs
+        inner = num_downs - 1
+        width = [ngf * min(2**level, 8) for level in range(num_downs)]
+        self.downs = nn.ModuleList(
+            Down(
+                width[level - 1] if level else in_channels,
+                width[level],
+                activate=level > 0,
+                norm=0 < level < inner,
+            )
+            for level in range(num_downs)
+        )
+        self.ups = nn.ModuleList(
+            Up(
+                width[level] if level == inner else 2 * width[level],
+                width[level - 1] if level else out_channels,
+                norm=level > 0,
+                dropout=dropout and 4 <= level < inner,
+            )
+            for level in range(num_downs)
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this, pixels."""
+        return 2**self.num_downs
+
+    @property
+    def min_size(self) -> int:
+        """Smallest height and width, pixels: one position at the bottleneck."""
+        return 2**self.num_downs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate images (N, in_channels, H, W) in [-1, 1] into (N, out_channels, H, W) in [-1, 1]."""
+        skips = []
+        for down in self.downs:
+            x = down(x)
+            skips.append(x)
+        x = self.ups[-1](skips.pop())
+        for up in reversed(self.ups[:-1]):
+            x = up(torch.cat([skips.pop(), x], dim=1))
+        return torch.tanh(x)

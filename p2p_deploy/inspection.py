@@ -1,0 +1,95 @@
+"""What a model file is, as plain values: for ``p2p info``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from p2p_deploy.backends import BACKENDS
+from p2p_deploy.errors import ModelFileError, require
+from p2p_deploy.sidecar import read_sidecar
+from p2p_deploy.spec import ImageSpec, ModelSpec
+
+
+def inspect_model(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, ONNX file or plan and describe it; nothing is run.
+
+    Raises:
+        ModelFileError, CheckpointError, SpecError: the file cannot be read.
+        MissingDependency: the package that reads it is not installed.
+    """
+    readers: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "onnxruntime": _onnx,
+        "torch": _checkpoint,
+        "tensorrt": _plan,
+    }
+    if path.suffix.lower() not in BACKENDS:
+        raise ModelFileError(f"{path} is not a model by its suffix; expected one of {', '.join(BACKENDS)}.")
+    if not path.is_file():
+        raise ModelFileError(f"{path} does not exist, or is not a file.")
+    facts = readers[BACKENDS[path.suffix.lower()][0]](path)
+    return {"file": str(path), "bytes": path.stat().st_size, **facts}
+
+
+def _onnx(path: Path) -> dict[str, Any]:
+    from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeOptions
+
+    with OnnxRuntimeBackend(path, OnnxRuntimeOptions(optimize=False)) as backend:
+        return {"kind": "ONNX", **_spec(backend.spec), "runs": "ONNX Runtime, on the CPU or an NVIDIA GPU"}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    require("torch", "export", "Reading a checkpoint")
+    from p2p_deploy.checkpoints import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    parameters = sum(parameter.numel() for parameter in checkpoint.generator.parameters())
+    return {
+        "kind": "checkpoint",
+        **_spec(checkpoint.spec),
+        "parameters": parameters,
+        "training": dict(checkpoint.training),
+        "runs": "PyTorch; p2p export makes an ONNX file of it",
+    }
+
+
+def _plan(path: Path) -> dict[str, Any]:
+    sidecar = read_sidecar(path)
+    smallest, best, largest = sidecar.profile
+    return {
+        "kind": "TensorRT plan",
+        **_spec(sidecar.spec),
+        "flavour": f"{sidecar.flavour} {sidecar.flavour_version}",
+        "built_on": sidecar.platform,
+        "gpu": sidecar.gpu,
+        "batch": f"{smallest} to {largest}, tuned for {best}",
+        "precision": dict(sidecar.precision),
+        "quality": dict(sidecar.quality),
+        "executed": sidecar.executed,
+        "source": sidecar.source_onnx,
+        "runs": "an NVIDIA GPU with this flavour and version of TensorRT",
+    }
+
+
+def _spec(spec: ModelSpec) -> dict[str, Any]:
+    height, width = spec.working_size
+    multiple = f"any multiple of {spec.size_multiple}, trained at {height}x{width}"
+    facts = {
+        "name": spec.name,
+        "architecture": spec.arch,
+        "arguments": dict(spec.arch_kwargs),
+        "input": _image(spec.input),
+        "output": _image(spec.output),
+        "size": f"{height}x{width}" if spec.fixed_size else multiple,
+        "norm_statistics": spec.norm_stats,
+        "direction": spec.direction,
+        "checkpoint_sha256": spec.source_sha256,
+        "created_with": spec.created_with,
+    }
+    return {**facts, **({"unknown_keys": dict(spec.extra)} if spec.extra else {})}
+
+
+def _image(image: ImageSpec) -> str:
+    low, high = image.value_range
+    return f"{image.color} {image.dtype}, (N, H, W, {image.channels}), {low:g} to {high:g} inside the network"

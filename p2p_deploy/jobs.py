@@ -1,0 +1,165 @@
+"""Which inputs there are and where each output goes: settled, and refused if need be, before any work."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2p_deploy.errors import InputError, OutputError
+from p2p_deploy.files import refuse_existing
+from p2p_deploy.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_video
+
+IMAGE_OUTPUT_SUFFIX = ".png"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input file and its output.
+
+    Attributes:
+        source: the file to read.
+        output: the file to write.
+        name: the source relative to the folder that was asked for, with forward slashes; its name in the record.
+    """
+
+    source: Path
+    output: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """What a run will do.
+
+    Attributes:
+        jobs: in order of name.
+        folder: the output folder, which also holds the record; None when OUT is the one output file itself.
+        ignored: how many files of other kinds were passed over.
+    """
+
+    jobs: tuple[Job, ...]
+    folder: Path | None
+    ignored: int = 0
+
+
+def plan_jobs(source: Path, out: Path, *, recursive: bool = False, overwrite: bool = False) -> JobList:
+    """List the inputs and lay out the outputs.
+
+    Args:
+        source: an image, a video, or a folder of both.
+        out: the output folder, which mirrors the tree of ``source``; or, for a single input, the output file itself
+            when it has the suffix of an image or a video. Images become PNG, videos keep their container.
+        recursive: descend into sub-folders; symbolic links to folders are not followed.
+        overwrite: allow existing outputs to be replaced.
+
+    Raises:
+        InputError: there is nothing to do.
+        OutputError: an output exists, or would lie among the inputs.
+    """
+    if source.is_dir():
+        _refuse_out_inside(source, out)
+        listing = _list_folder(source, recursive)
+        jobs = _lay_out(source, listing.files, out)
+        if not jobs:
+            raise InputError(_nothing_found(source, listing, recursive))
+        plan = JobList(tuple(jobs), out, listing.ignored)
+    elif source.is_file():
+        plan = _single(source, out)
+    else:
+        raise InputError(f"{source} does not exist. Expected an image, a video or a folder of them.")
+    if plan.folder is not None and plan.folder.exists() and not plan.folder.is_dir():
+        raise OutputError(f"{plan.folder} is a file, and the outputs need a folder of that name. Choose another place.")
+    for job in plan.jobs:
+        if job.output.resolve() == job.source.resolve():
+            raise OutputError(f"{job.output} would replace its own input. Choose another output folder.")
+    refuse_existing([job.output for job in plan.jobs], overwrite)
+    return plan
+
+
+@dataclass(frozen=True)
+class _Listing:
+    files: list[Path]
+    ignored: int
+    folders: int
+
+
+def _list_folder(folder: Path, recursive: bool) -> _Listing:
+    """Media files below ``folder``, sorted; hidden files are left alone."""
+    files, ignored, folders = [], 0, 0
+    for found in _walk(folder, recursive):
+        if found.is_dir():
+            folders += 1
+        elif found.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+            files.append(found)
+        else:
+            ignored += 1
+    return _Listing(sorted(files), ignored, folders)
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be listed: {error.strerror}.") from error
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
+        yield from (Path(root, name) for name in folders + files if not name.startswith("."))
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+
+
+def _lay_out(source: Path, files: list[Path], out: Path) -> list[Job]:
+    """Mirror the tree. Where two inputs would get one name (a.jpg, a.bmp), both keep their suffix."""
+    names = [file.relative_to(source) for file in files]
+    wanted = [name if is_video(name) else name.with_suffix(IMAGE_OUTPUT_SUFFIX) for name in names]
+    # Compared without case, because some file systems do.
+    taken = Counter(str(name).casefold() for name in wanted)
+    return [
+        Job(
+            file,
+            out / (target if taken[str(target).casefold()] == 1 else name.with_name(name.name + target.suffix)),
+            name.as_posix(),
+        )
+        for file, name, target in zip(files, names, wanted, strict=True)
+    ]
+
+
+def _single(source: Path, out: Path) -> JobList:
+    suffix = source.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+        raise InputError(
+            f"{source} is not an image or video this program knows by its suffix; expected one of "
+            f"{' '.join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)}."
+        )
+    if out.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and not out.is_dir():
+        if is_video(source) != is_video(out):
+            raise OutputError(
+                f"{source} is {_kind(source)} and cannot become {out.name}, {_kind(out)}. Choose another suffix, "
+                "or a folder."
+            )
+        return JobList((Job(source, out, source.name),), None)
+    name = source.name if is_video(source) else source.with_suffix(IMAGE_OUTPUT_SUFFIX).name
+    return JobList((Job(source, out / name, source.name),), out)
+
+
+def _refuse_out_inside(source: Path, out: Path) -> None:
+    inside, outside = out.resolve(), source.resolve()
+    if inside == outside or outside in inside.parents:
+        raise OutputError(
+            f"The output folder {out} lies inside the input folder {source}, where outputs would become inputs of the "
+            "next run. Choose a folder outside it."
+        )
+
+
+def _nothing_found(source: Path, listing: _Listing, recursive: bool) -> str:
+    hint = (
+        f" It has {listing.folders} sub-folders; add --recursive to descend."
+        if listing.folders and not recursive
+        else ""
+    )
+    others = f" ({listing.ignored} files of other kinds)" if listing.ignored else ""
+    return f"{source} holds no images or videos{others}.{hint}"
+
+
+def _kind(path: Path) -> str:
+    return "a video" if is_video(path) else "a still image"

@@ -1,0 +1,58 @@
+"""``p2p-run.jsonl``, the record of a run: a JSON line for each input as it is finished, a summary at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from p2p_deploy.errors import OutputError
+from p2p_deploy.files import write_failure
+
+RECORD_NAME = "p2p-run.jsonl"
+
+
+class RunRecord:
+    """An append-only record; a line is in the file whole or not at all.
+
+    Args:
+        path: the file to append to, or None to keep no record.
+
+    Raises:
+        OutputError: the folder cannot be made, or the file cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._file: int | None = None
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            except OSError as exc:
+                raise OutputError(f"{path} cannot be written: {exc.strerror}. Choose another output folder.") from exc
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add one line.
+
+        Raises:
+            Failed: the disk does not take it; what was written of the line is removed.
+        """
+        if self._file is None or self.path is None:
+            return
+        line = (json.dumps(entry) + "\n").encode()
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, line) != len(line):
+                os.ftruncate(self._file, size)
+                raise OSError(28, "No space left on device")
+        except OSError as exc:
+            raise write_failure(self.path, exc) from exc
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,54 @@
+"""Where frames come from and where they go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from p2p_deploy.errors import ItemFailed
+from p2p_deploy.media import images
+from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item
+
+IMAGE_SUFFIXES = images.SUFFIXES
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm")
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "EndOfStream",
+    "Frame",
+    "FrameSink",
+    "FrameSource",
+    "Item",
+    "is_video",
+    "open_sink",
+    "open_source",
+]
+
+
+def is_video(path: Path) -> bool:
+    """Whether the suffix is a video container's."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def open_source(path: Path) -> FrameSource:
+    """Open a media file for reading; the suffix says which kind.
+
+    Raises:
+        ItemFailed: the file cannot be opened.
+    """
+    if is_video(path):
+        from p2p_deploy.media.video import VideoSource
+
+        return VideoSource(path)
+    return images.ImageSource(path)
+
+
+def open_sink(path: Path, source: FrameSource) -> FrameSink:
+    """Make the sink that writes what becomes of ``source`` to ``path``."""
+    if is_video(path):
+        from p2p_deploy.media.video import VideoSink, VideoSource
+
+        if not isinstance(source, VideoSource):
+            raise ItemFailed(f"{source.path} is a still image, and {path.name} would be a video.")
+        return VideoSink(path, source)
+    return images.ImageSink(path)

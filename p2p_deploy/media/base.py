@@ -1,0 +1,106 @@
+"""What every kind of input and output looks like from outside.
+
+To add a format: a suffix in ``images.py``, or one new file with a source and a sink and its lines in
+``p2p_deploy.media.SOURCES``; the shared contract test does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from p2p_deploy.pixels import Pixels
+
+
+class EndOfStream(Exception):
+    """There is no frame for this item: the stream ended before it. Not an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A frame that is to be decoded: cheap, holds no pixels."""
+
+    path: Path
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Everything about a decoded frame but its pixels.
+
+    Attributes:
+        index: position within its file, from 0.
+        size: (height, width) in pixels.
+        channels: 3 for RGB, 1 for grey.
+        pts: presentation time stamp in units of ``time_base``; 0 for a still image.
+        duration: how long it is shown, in units of ``time_base``; 0 for a still image.
+        time_base: seconds per unit.
+        notes: conversions that lost something on the way to uint8, e.g. ``16-bit depth reduced to 8``.
+    """
+
+    index: int
+    size: tuple[int, int]
+    channels: int
+    pts: int = 0
+    duration: int = 0
+    time_base: Fraction = Fraction(1)
+    notes: tuple[str, ...] = ()
+
+
+class FrameSource(Protocol):
+    """One input file.
+
+    Attributes:
+        path: the file.
+        sequential: True when frames can be decoded only in order and on one thread.
+        expected_frames: how many frames its header promises, or None.
+        damage: after the last item, a sentence if the file turned out to be incomplete, else None.
+    """
+
+    path: Path
+    sequential: bool
+    expected_frames: int | None
+    damage: str | None
+
+    def items(self) -> Iterator[Item]:
+        """Items in order. May go past the end, as long as it stops soon after ``decode`` met the end."""
+        ...
+
+    def decode(self, item: Item) -> tuple[Frame, Pixels]:
+        """Decode one frame into pixels (H, W, C) uint8, RGB or grey.
+
+        Raises:
+            ItemFailed: the frame cannot be read.
+            EndOfStream: there is no such frame.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file; may be called twice."""
+        ...
+
+
+class FrameSink(Protocol):
+    """One output file, written under a temporary name until ``close``."""
+
+    path: Path
+
+    def write(self, frame: Frame, pixels_HWC: Pixels) -> None:
+        """Append one frame's output, uint8 (H, W, C); ``frame`` says when it is shown.
+
+        Raises:
+            ItemFailed: this output cannot be encoded.
+            Failed: the disk does not take it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish the file and give it its final name. Raises like ``write``."""
+        ...
+
+    def abort(self) -> None:
+        """Remove what was written; never raises."""
+        ...

@@ -1,0 +1,133 @@
+"""Still images, through OpenCV."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from p2p_deploy.errors import ItemFailed
+from p2p_deploy.files import temporary_name, write_failure
+from p2p_deploy.media.base import EndOfStream, Frame, Item
+from p2p_deploy.pixels import Pixels
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def read_image(path: Path) -> tuple[Pixels, tuple[str, ...]]:
+    """Decode an image file.
+
+    Returns:
+        (H, W, C) uint8, RGB (C = 3) or grey (C = 1), with the EXIF orientation applied; and notes of what was lost.
+
+    Raises:
+        ItemFailed: the file is missing, empty, damaged, or no image.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ItemFailed(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+    if not data:
+        raise ItemFailed(f"{path} is empty (0 bytes).")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as exc:
+        raise ItemFailed(f"{path} cannot be decoded: {exc.err or exc}.") from exc
+    if image is None:
+        raise ItemFailed(f"{path} is damaged, or is not an image OpenCV can decode ({len(data)} bytes).")
+    notes = []
+    if _has_alpha(data):
+        notes.append("alpha channel dropped")
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        notes.append("16-bit depth reduced to 8")
+    elif image.dtype != np.uint8:
+        raise ItemFailed(f"{path} holds {image.dtype} values; expected 8- or 16-bit whole numbers.")
+    if image.ndim == 3:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), tuple(notes)
+    return image[:, :, None], tuple(notes)
+
+
+def encode_image(pixels_HWC: Pixels, suffix: str) -> bytes:
+    """Encode (H, W, C) uint8, RGB or grey, in the format that ``suffix`` names, with OpenCV's default quality.
+
+    Raises:
+        ValueError: the format cannot hold this image.
+    """
+    bgr = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR) if pixels_HWC.shape[2] == 3 else pixels_HWC
+    try:
+        done, data = cv2.imencode(suffix, bgr)
+    except cv2.error as exc:
+        raise ValueError(exc.err or str(exc)) from exc
+    if not done:
+        raise ValueError(f"OpenCV cannot write {suffix}")
+    return data.tobytes()
+
+
+def _has_alpha(data: bytes) -> bool:
+    """Whether a PNG's colour type or a WebP's extended header announces an alpha channel."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return len(data) > 25 and data[25] in (4, 6)
+    return data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & 0x10)
+
+
+class ImageSource:
+    """One image file: one item."""
+
+    sequential = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.expected_frames: int | None = 1
+        self.damage: str | None = None
+
+    def items(self) -> Iterator[Item]:
+        """The one item."""
+        yield Item(self.path, 0)
+
+    def decode(self, item: Item) -> tuple[Frame, Pixels]:
+        """Read and decode the file; see ``read_image``."""
+        if item.index:
+            raise EndOfStream
+        pixels, notes = read_image(self.path)
+        return Frame(0, pixels.shape[:2], pixels.shape[2], notes=notes), pixels
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class ImageSink:
+    """One image file; the suffix of ``path`` says the format."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = temporary_name(path)
+
+    def write(self, frame: Frame, pixels_HWC: Pixels) -> None:
+        """Encode and write under the temporary name."""
+        try:
+            data = encode_image(pixels_HWC, self.path.suffix.lower())
+        except ValueError as exc:
+            raise ItemFailed(f"{self.path} cannot be encoded: {exc}.") from exc
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.write_bytes(data)
+        except OSError as exc:
+            self.abort()
+            raise write_failure(self.path, exc) from exc
+
+    def close(self) -> None:
+        """Give the file its final name."""
+        try:
+            self._temporary.replace(self.path)
+        except OSError as exc:
+            self.abort()
+            raise write_failure(self.path, exc) from exc
+
+    def abort(self) -> None:
+        """Remove the temporary file."""
+        with contextlib.suppress(OSError):  # a disk that is gone cannot be tidied
+            self._temporary.unlink(missing_ok=True)

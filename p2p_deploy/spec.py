@@ -1,0 +1,264 @@
+"""ModelSpec: what a network is, which pixels it wants and which it gives.
+
+The spec travels with the weights: inside the checkpoint, in the ONNX file's ``metadata_props`` under
+``METADATA_KEY``, and in the sidecar of a TensorRT plan. This module uses the standard library only, so that
+reading a spec never loads a runtime.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from p2p_deploy.errors import SpecError
+
+SCHEMA = "1.0"
+METADATA_KEY = "p2p_deploy.spec"
+MAX_SIDE = 65_536
+
+Color = Literal["rgb", "gray"]
+Kind = Literal["image"]
+NormStats = Literal["running"]
+Direction = Literal["AtoB", "BtoA"]
+
+_CHANNELS = {"rgb": 3, "gray": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """The pixels at one end of a network.
+
+    Attributes:
+        channels: number of channels in a frame, 3 for ``rgb`` and 1 for ``gray``.
+        color: channel order of the frame; frames are (N, H, W, C).
+        dtype: element type of the frame outside the network.
+        value_range: what the smallest and the largest value of ``dtype`` (0 and 255) become inside the network.
+        kind: what the values mean.
+    """
+
+    channels: int
+    color: Color = "rgb"
+    dtype: Literal["uint8"] = "uint8"
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    kind: Kind = "image"
+
+    def __post_init__(self) -> None:
+        _choice("color", self.color, get_args(Color))
+        _choice("dtype", self.dtype, ("uint8",))
+        _choice("kind", self.kind, get_args(Kind))
+        _integer("channels", self.channels, 1, 4)
+        if self.channels != _CHANNELS[self.color]:
+            raise SpecError(
+                f"A {self.color} image has {_CHANNELS[self.color]} channels, the spec says {self.channels}."
+            )
+        low, high = _pair("value_range", self.value_range, (int, float))
+        if not low < high:
+            raise SpecError(f"value_range must be (low, high) with low < high, got {self.value_range!r}.")
+
+    @classmethod
+    def for_channels(cls, channels: int) -> ImageSpec:
+        """The usual image of a pix2pix-family network: grey for 1 channel, RGB for 3, in [-1, 1].
+
+        Raises:
+            SpecError: for any other number of channels.
+        """
+        colors: dict[int, Color] = {1: "gray", 3: "rgb"}
+        if channels not in colors:
+            raise SpecError(f"Images have 1 (grey) or 3 (RGB) channels, got {channels}.")
+        return cls(channels=channels, color=colors[channels])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A deployable image-to-image network, without its weights.
+
+    Attributes:
+        name: what the user calls it; used in messages only.
+        arch: key into ``p2p_deploy.generators.GENERATORS``; an artefact with the network in it (ONNX, plan) can be
+            run without knowing the key.
+        arch_kwargs: keyword arguments of the generator's constructor, JSON values only.
+        inputs: the images the network takes, in order.
+        output: the image it gives.
+        size_multiple: height and width must be multiples of this, pixels.
+        min_size: smallest height and width the network accepts, pixels.
+        train_size: (height, width) the network was trained at, pixels: the default for exports and runs.
+        fixed_size: the only (height, width) this artefact takes, or None when it takes any multiple.
+        norm_stats: where normalisation layers take their statistics from at run time.
+        direction: which side of the training pairs was the input.
+        source_sha256: SHA-256 of the checkpoint file this artefact was exported from, or None.
+        created_with: name and version of the program that wrote it.
+        required_features: features a reader must know to use this artefact correctly.
+        extra: keys of a newer schema that this version does not know; kept and shown, never interpreted.
+        schema: MAJOR.MINOR of this description.
+    """
+
+    name: str
+    arch: str
+    arch_kwargs: Mapping[str, Any]
+    inputs: tuple[ImageSpec, ...]
+    output: ImageSpec
+    size_multiple: int
+    min_size: int
+    train_size: tuple[int, int]
+    fixed_size: tuple[int, int] | None = None
+    norm_stats: NormStats = "running"
+    direction: Direction = "AtoB"
+    source_sha256: str | None = None
+    created_with: str = ""
+    required_features: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    schema: str = SCHEMA
+
+    def __post_init__(self) -> None:
+        _choice("norm_stats", self.norm_stats, get_args(NormStats))
+        _choice("direction", self.direction, get_args(Direction))
+        _integer("size_multiple", self.size_multiple, 1, MAX_SIDE)
+        _integer("min_size", self.min_size, 1, MAX_SIDE)
+        if len(self.inputs) != 1:
+            raise SpecError(f"This version runs networks with one input image, the spec lists {len(self.inputs)}.")
+        for label, size in (("train_size", self.train_size), ("fixed_size", self.fixed_size)):
+            if size is not None:
+                self.check_size(*_pair(label, size, (int,)), label=label)
+
+    @property
+    def input(self) -> ImageSpec:
+        """The one input image."""
+        return self.inputs[0]
+
+    @property
+    def working_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that frames are fitted to: the fixed size, else the training size."""
+        return self.fixed_size or self.train_size
+
+    def check_size(self, height: int, width: int, label: str = "size") -> None:
+        """Raise SpecError unless the network accepts frames of height x width pixels."""
+        for side in (height, width):
+            if side % self.size_multiple or not self.min_size <= side <= MAX_SIDE:
+                raise SpecError(
+                    f"{label} {height}x{width} does not suit {self.arch}: height and width must be multiples of "
+                    f"{self.size_multiple} and at least {self.min_size} pixels."
+                )
+
+    def with_changes(self, **changes: Any) -> ModelSpec:
+        """A copy with some attributes replaced."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; unknown keys of a newer schema are written back as they came."""
+        return {
+            **self.extra,
+            "schema": self.schema,
+            "name": self.name,
+            "arch": self.arch,
+            "arch_kwargs": dict(self.arch_kwargs),
+            "inputs": [_image_to_dict(image) for image in self.inputs],
+            "output": _image_to_dict(self.output),
+            "size_multiple": self.size_multiple,
+            "min_size": self.min_size,
+            "train_size": list(self.train_size),
+            "fixed_size": list(self.fixed_size) if self.fixed_size else None,
+            "norm_stats": self.norm_stats,
+            "direction": self.direction,
+            "source_sha256": self.source_sha256,
+            "created_with": self.created_with,
+            "required_features": list(self.required_features),
+        }
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys, so that equal specs give equal bytes."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            SpecError: the text is no ModelSpec, is of an unknown major schema, or requires a feature that this
+                version does not have.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as exc:
+            raise SpecError(f"The ModelSpec is not JSON: {exc}.") from exc
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> ModelSpec:
+        """Read what ``to_dict`` gave; see ``from_json`` for what is refused."""
+        if not isinstance(data, dict):
+            raise SpecError(f"A ModelSpec is a JSON object, got {type(data).__name__}.")
+        _check_schema(data)
+        known = set(cls.__dataclass_fields__) - {"extra"}
+        values = {key: value for key, value in data.items() if key in known}
+        values["extra"] = {key: value for key, value in data.items() if key not in known}
+        unknown = _strings("required_features", data.get("required_features", []))
+        if unknown:
+            raise SpecError(
+                f"This model requires {', '.join(unknown)}, which this version of p2p-deploy does not know. "
+                "Update it with: pip install -U p2p-deploy"
+            )
+        values["required_features"] = ()
+        try:
+            values["inputs"] = tuple(_image_from_dict(image) for image in data["inputs"])
+            values["output"] = _image_from_dict(data["output"])
+            values["arch_kwargs"] = dict(data["arch_kwargs"])
+            values["train_size"] = tuple(data["train_size"])
+            values["fixed_size"] = tuple(data["fixed_size"]) if data.get("fixed_size") else None
+            for key in ("name", "arch"):
+                if not isinstance(data[key], str):
+                    raise SpecError(f"{key} must be a text, got {data[key]!r}.")
+            return cls(**values)
+        except KeyError as exc:
+            raise SpecError(f"The ModelSpec lacks the key {exc}.") from exc
+        except (TypeError, ValueError) as exc:
+            raise SpecError(f"The ModelSpec cannot be read: {exc}.") from exc
+
+
+def _check_schema(data: Mapping[str, Any]) -> None:
+    schema = data.get("schema")
+    major = str(schema).partition(".")[0]
+    if major != SCHEMA.partition(".")[0]:
+        raise SpecError(
+            f"The ModelSpec has schema {schema!r}, this version reads {SCHEMA.partition('.')[0]}.x. "
+            "Update p2p-deploy, or export the checkpoint again with this version."
+        )
+
+
+def _image_to_dict(image: ImageSpec) -> dict[str, Any]:
+    return {
+        "channels": image.channels,
+        "color": image.color,
+        "dtype": image.dtype,
+        "value_range": list(image.value_range),
+        "kind": image.kind,
+    }
+
+
+def _image_from_dict(data: Mapping[str, Any]) -> ImageSpec:
+    fields = {key: data[key] for key in ("channels", "color", "dtype", "kind")}
+    return ImageSpec(**fields, value_range=tuple(data["value_range"]))
+
+
+def _choice(label: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SpecError(f"{label} must be one of {', '.join(allowed)}; got {value!r}.")
+
+
+def _integer(label: str, value: Any, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise SpecError(f"{label} must be a whole number from {low} to {high}, got {value!r}.")
+
+
+def _pair(label: str, value: Any, types: tuple[type, ...]) -> tuple[Any, Any]:
+    values = tuple(value) if isinstance(value, tuple | list) else ()
+    if len(values) != 2 or not all(isinstance(v, types) and not isinstance(v, bool) for v in values):
+        raise SpecError(f"{label} must be two numbers, got {value!r}.")
+    return values[0], values[1]
+
+
+def _strings(label: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise SpecError(f"{label} must be a list of texts, got {value!r}.")
+    return value

@@ -1,0 +1,73 @@
+"""What a run tells about itself: while it goes on, and when it is over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        inputs: files that are finished, well or not.
+        inputs_total: files there are.
+        failed: files that failed or are incomplete.
+        frames: images and video frames written.
+        frames_expected: how many there will be, as far as the headers that were read so far tell.
+    """
+
+    inputs: int
+    inputs_total: int
+    failed: int
+    frames: int
+    frames_expected: int
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        model_size: (height, width) frames were fitted to, pixels.
+        inputs_total: files there were to do.
+        done: inputs whose output is complete.
+        partial: inputs that end early; their output holds every frame that could be read.
+        failed: inputs without an output.
+        interrupted: True when the run was stopped before the last input.
+        frames: images and video frames written.
+        seconds: wall time from the first read to the last rename.
+        notes: how many inputs each conversion happened to, e.g. ``resized to 256x256 and back``.
+        ignored: files of other kinds that were passed over.
+        errors: (name of the input, sentence) for the first hundred that are partial or failed; the record has all.
+        record: path of the record file, or None.
+    """
+
+    model_size: tuple[int, int]
+    inputs_total: int = 0
+    done: int = 0
+    partial: int = 0
+    failed: int = 0
+    interrupted: bool = False
+    frames: int = 0
+    seconds: float = 0.0
+    notes: Counter[str] = field(default_factory=Counter)
+    ignored: int = 0
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    record: str | None = None
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames written per second of wall time."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every input has its whole output."""
+        return self.done == self.inputs_total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "frames_per_second": self.frames_per_second}
