@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -70,4 +70,5 @@ class RunSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "frames_per_second": self.frames_per_second}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**values, "notes": dict(self.notes), "frames_per_second": self.frames_per_second}

@@ -39,6 +39,7 @@ class Options:
         steps: optimisation steps; None trains for ``epochs``.
         epochs: passes over the data; the learning rate is constant for the first half and then decays to 0.
         ngf: width of the generator's first layer.
+        ndf: width of the discriminator's first layer; None takes ``ngf``.
         num_downs: depth of the U-Net; None takes the deepest that fits the size, at most 8.
         dropout: dropout in the generator, while training only.
         input_channels: 3 for colour, 1 for grey inputs.
@@ -52,6 +53,7 @@ class Options:
     steps: int | None = None
     epochs: int = 200
     ngf: int = 64
+    ndf: int | None = None
     num_downs: int | None = None
     dropout: bool = True
     input_channels: int = 3
@@ -63,10 +65,10 @@ class Options:
 class Pix2Pix:
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, fabric: Fabric, spec: ModelSpec) -> None:
+    def __init__(self, fabric: Fabric, spec: ModelSpec, ndf: int = 64) -> None:
         self.fabric = fabric
         generator = init_weights(build_generator(spec.arch, spec.arch_kwargs))
-        discriminator = init_weights(PatchGAN(spec.input.channels + spec.output.channels))
+        discriminator = init_weights(PatchGAN(spec.input.channels + spec.output.channels, ndf))
         optimizer_G = torch.optim.Adam(generator.parameters(), LEARNING_RATE, BETAS)
         optimizer_D = torch.optim.Adam(discriminator.parameters(), LEARNING_RATE, BETAS)
         self.generator = generator
@@ -123,7 +125,7 @@ def train(
     fabric = make_fabric(options.device, run)
     prepare_run(run, overwrite)
     torch.manual_seed(options.seed)
-    system = Pix2Pix(fabric, spec)
+    system = Pix2Pix(fabric, spec, options.ndf or options.ngf)
     pairs = AlignedPairs(files, options.size, options.input_channels, options.direction, options.seed)
     previews = [pairs[0, index] for index in range(min(PREVIEWS, len(pairs)))]
     # On the CPU the network needs every core; loading in the same process costs it the least.

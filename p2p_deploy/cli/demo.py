@@ -2,6 +2,132 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-def demo() -> None:
-    """Do it all."""
+import typer
+
+from p2p_deploy.cli._options import Json, Overwrite, ShowProgress, print_json, progress_bar, quiet_codecs, say
+from p2p_deploy.errors import DeviceError, Failed, MissingDependency, OutputError, require
+
+if TYPE_CHECKING:
+    from p2p_deploy.demo.report import DemoReport
+
+STEPS = 700
+BATCH = 4
+NGF = 32
+TRAIN_SEED, TEST_SEED = 0, 1  # of where crops are cut: those that are measured on were never trained on
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything it writes.")] = Path("p2p-demo"),
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Training steps; more of them give better colours.")
+    ] = STEPS,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    progress: ShowProgress = None,
+) -> None:
+    """Do the whole job on real pictures: train, export, run, measure.
+
+    Trains a network that colours grey photographs, exports it, builds a plan, runs it over the photographs and over a
+    clip with sound, and writes a page that shows what came out. The pictures come inside installed packages.
+    """
+    for module in ("torch", "lightning_fabric", "tensorboard"):
+        require(module, "train", "The demo")
+    if output.exists() and not overwrite:
+        raise OutputError(
+            f"{output} exists already. Choose another folder, or pass --overwrite to replace what is there."
+        )
+    quiet_codecs()
+    report = run_demo(output, steps, progress)
+    (output / "figures.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(report.to_dict())
+        return
+    for name, value in report.lines():
+        print(f"{name:26} {value}")
+    print("written:")
+    for path, note in report.files():
+        print(f"  {path!s:40} {note}")
+
+
+def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
+    """Everything from the photographs to the page.
+
+    Raises:
+        Failed: an input could not be done, or the clip that came out is not like the one that went in.
+    """
+    from p2p_deploy.backends import load
+    from p2p_deploy.bench import bench_backend, describe_machine
+    from p2p_deploy.demo import clips, crops, photos
+    from p2p_deploy.demo.page import write_page
+    from p2p_deploy.demo.report import DemoReport
+    from p2p_deploy.export import export_checkpoint
+    from p2p_deploy.pipeline import run
+    from trainers import pix2pix
+
+    paths, clip = photos.photos(), photos.clip()
+    say(f"1/6 cutting training pairs out of {len(photos.TRAINING_PHOTOS)} photographs")
+    crops.write_pairs([paths[name] for name in photos.TRAINING_PHOTOS], output / "data", seed=TRAIN_SEED)
+    crops.write_inputs(paths, output / "input")
+    shutil.copyfile(clip, output / "input" / clip.name)
+
+    say(f"2/6 training a U-Net for {crops.SIZE} x {crops.SIZE} pixels, {steps} steps")
+    options = pix2pix.Options(size=crops.SIZE, batch=BATCH, steps=steps, ngf=NGF, input_channels=1)
+    started = time.perf_counter()
+    with progress_bar(progress, "training") as update:
+        checkpoint = pix2pix.train(
+            output / "data",
+            output / "run",
+            options,
+            overwrite=True,
+            on_progress=lambda now: update(now.step, now.steps, f"L1 {now.losses['G_L1']:.3f}"),
+        )
+    training_seconds = time.perf_counter() - started
+
+    say("3/6 exporting")
+    exported = export_checkpoint(checkpoint, output / "model" / "colouring.onnx", trt=_can_build(), overwrite=True)
+
+    with load(exported.onnx) as model:
+        say(f"4/6 running over {2 * len(paths)} pictures and a clip")
+        summary = run(model, output / "input", output / "output", recursive=True, overwrite=True)
+        if not summary.complete:
+            raise Failed(f"Some inputs of the demo failed: {summary.errors}")
+        say("5/6 measuring")
+        errors = {name: crops.measure(model, path, seed=TEST_SEED) for name, path in paths.items()}
+        bench = [bench_backend(model, batch, warmup_ms=300, duration_s=2) for batch in (1, BATCH)]
+
+    say("6/6 writing the page")
+    report = DemoReport(
+        output,
+        steps,
+        training_seconds,
+        exported,
+        summary,
+        errors,
+        bench,
+        clip.name,
+        clips.clip_facts(output / "input" / clip.name),
+        clips.clip_facts(output / "output" / clip.name),
+        describe_machine(),
+    )
+    if report.clip_source != report.clip_output:
+        raise Failed(f"The clip that came out differs: {report.clip_output}, expected {report.clip_source}.")
+    write_page(report)
+    return report
+
+
+def _can_build() -> bool:
+    """Whether a TensorRT that can build a plan here is installed; says what is missing if not."""
+    from p2p_deploy.export.engine import find_flavour
+
+    try:
+        find_flavour()
+    except (MissingDependency, DeviceError) as exc:
+        say(f"no plan will be built: {exc}")
+        return False
+    return True

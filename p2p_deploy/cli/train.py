@@ -46,7 +46,7 @@ def train(
     ] = 200,
     size: Annotated[int, typer.Option("--size", help="Side of the training crops, pixels; a multiple of 32.")] = 256,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures per step.")] = 1,
-    ngf: Annotated[int, typer.Option("--ngf", min=1, help="Width of the generator's first layer.")] = 64,
+    ngf: Annotated[int, typer.Option("--ngf", min=1, help="Width of the first layer of both networks.")] = 64,
     input_channels: Annotated[int, typer.Option("--input-channels", help="3 for colour inputs, 1 for grey ones.")] = 3,
     direction: Annotated[Direction, typer.Option("--direction", help="Which side is the input.")] = Direction.AtoB,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, order and augmentation.")] = 0,

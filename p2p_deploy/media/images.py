@@ -39,6 +39,8 @@ def read_image(path: Path) -> tuple[Pixels, tuple[str, ...]]:
     if image is None:
         raise ItemFailed(f"{path} is damaged, or is not an image OpenCV can decode ({len(data)} bytes).")
     notes = []
+    if path.suffix.lower() in (".tif", ".tiff") and cv2.imcount(str(path)) > 1:
+        notes.append("only the first page of a multi-page file")
     if _has_alpha(data):
         notes.append("alpha channel dropped")
     if image.dtype == np.uint16:

@@ -1,0 +1,90 @@
+"""Training pairs cut out of the photographs, and fresh crops to measure on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from p2p_deploy import pixels
+from p2p_deploy.backends.base import Backend
+from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.pixels import Pixels
+
+SIZE = 128
+CROP_SIZE = 144  # what is written; the trainer cuts SIZE out of it
+TRAIN_CROPS = 600
+TEST_CROPS = 16  # of each photograph
+
+
+def cut(photo_HWC: Pixels, random: np.random.Generator, size: int) -> Pixels:
+    """A random square crop, between ``size`` and the whole short side, resized to size x size."""
+    height, width = photo_HWC.shape[:2]
+    side = int(random.integers(size, min(height, width) + 1))
+    top, left = int(random.integers(0, height - side + 1)), int(random.integers(0, width - side + 1))
+    return pixels.resize(photo_HWC[top : top + side, left : left + side], size, size)
+
+
+def write_pairs(photos: Iterable[Path], data: Path, *, seed: int) -> None:
+    """Write ``TRAIN_CROPS`` pairs from the photographs in turn: grey in ``data/A/train``, colour in ``data/B/train``."""
+    colours = [read_image(path)[0] for path in photos]
+    random = np.random.default_rng(seed)
+    for side in ("A", "B"):
+        (data / side / "train").mkdir(parents=True, exist_ok=True)
+    for index in range(TRAIN_CROPS):
+        crop = cut(colours[index % len(colours)], random, CROP_SIZE)
+        for side, channels in (("A", 1), ("B", 3)):
+            path = data / side / "train" / f"{index:04d}.png"
+            path.write_bytes(encode_image(pixels.to_channels(crop, channels), ".png"))
+
+
+def write_inputs(photos: Mapping[str, Path], folder: Path) -> None:
+    """Write each photograph twice: ``folder/colour/NAME.png`` and ``folder/grey/NAME.png``."""
+    for name, photo in photos.items():
+        image = read_image(photo)[0]
+        for kind, channels in (("colour", 3), ("grey", 1)):
+            path = folder / kind / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_image(pixels.to_channels(image, channels), ".png"))
+
+
+@dataclass(frozen=True)
+class L1:
+    """Mean absolute errors on crops, in [-1, 1] units: of the network, and of two things that need no network.
+
+    Attributes:
+        network: of the network's output.
+        grey: of the grey input copied to three channels.
+        mean_colour: of each crop's mean colour.
+    """
+
+    network: float
+    grey: float
+    mean_colour: float
+
+    @property
+    def ratio(self) -> float:
+        """The network's error over the smaller of the other two."""
+        return self.network / min(self.grey, self.mean_colour)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.network:.3f} (grey copied {self.grey:.3f}, mean colour {self.mean_colour:.3f}): "
+            f"{self.ratio:.2f} of the better"
+        )
+
+
+def measure(model: Backend, photo: Path, *, count: int = TEST_CROPS, seed: int) -> L1:
+    """Measure on fresh crops of a photograph; ``seed`` must not be the one the training pairs were cut with."""
+    random = np.random.default_rng(seed)
+    colour = read_image(photo)[0]
+    target = np.stack([cut(colour, random, model.size[0]) for _ in range(count)])
+    grey = np.stack([pixels.to_channels(crop, 1) for crop in target])
+    mean = target.mean(axis=(1, 2), keepdims=True)
+
+    def error(image: np.ndarray) -> float:
+        return float(np.abs(image.astype(np.float32) - target).mean()) / 127.5
+
+    return L1(error(model(grey)), error(grey), error(mean))
