@@ -35,7 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as exc:
         raise OutputError(f"{path} cannot be written: {exc.strerror or exc}.") from exc
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 # What the operating system says when the place, and not the data, is at fault.

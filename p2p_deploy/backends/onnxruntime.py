@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from p2p_deploy.backends import cuda
 from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, P2PError
 from p2p_deploy.spec import METADATA_KEY, ModelSpec
@@ -174,6 +175,8 @@ def _providers(runtime: Any, device: str) -> tuple[str, list[Any]]:
             "(pip uninstall onnxruntime; pip install 'p2p-deploy[gpu]'), or take --device cpu."
         )
     index = int(device.partition(":")[2] or 0)
+    if index >= cuda.device_count():
+        raise DeviceError(f"{device} was asked for, but there are {cuda.device_count()} GPUs here. Take --device cpu.")
     return device, [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
 
 

@@ -37,9 +37,10 @@ class TorchBackend(Backend):
     def __init__(self, path: Path, options: TorchOptions | None = None) -> None:
         device = (options or TorchOptions()).device
         device = "cpu" if device == "auto" else device
-        if device != "cpu" and not torch.cuda.is_available():
+        if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
             raise DeviceError(
-                f"{device} was asked for, but PyTorch {torch.__version__} sees no GPU. Take --device cpu."
+                f"{device} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs. "
+                "Take --device cpu."
             )
         checkpoint = load_checkpoint(path)
         super().__init__(checkpoint.spec, device)

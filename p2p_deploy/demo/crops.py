@@ -28,7 +28,7 @@ def cut(photo_HWC: Pixels, random: np.random.Generator, size: int) -> Pixels:
 
 
 def write_pairs(photos: Iterable[Path], data: Path, *, seed: int) -> None:
-    """Write ``TRAIN_CROPS`` pairs from the photographs in turn: grey in ``data/A/train``, colour in ``data/B/train``."""
+    """Write ``TRAIN_CROPS`` pairs, photographs in turn: grey in ``data/A/train``, colour in ``data/B/train``."""
     colours = [read_image(path)[0] for path in photos]
     random = np.random.default_rng(seed)
     for side in ("A", "B"):

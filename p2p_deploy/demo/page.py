@@ -27,9 +27,9 @@ figcaption b {{ background: #ffe08a; color: #222; padding: 0 .4em; border-radius
 table {{ border-collapse: collapse }} td {{ padding: .15rem 1rem .15rem 0; vertical-align: top }}
 </style>
 <h1>Colouring, trained just now</h1>
-<p>A pix2pix U-Net for 128 x 128 pixels was trained on crops of a few photographs for {steps} steps, exported to ONNX,
-and run over whole photographs, which are resized to the network's size and back. It has seen very little for a very short
-time; what it shows is that every step from pictures to pictures works on this machine.</p>
+<p>A pix2pix U-Net for 128 x 128 pixels was trained on crops of a few photographs for {steps} steps, exported to
+ONNX, and run over whole photographs, which are resized to the network's size and back. It has seen very little for a
+very short time; what it shows is that every step from pictures to pictures works on this machine.</p>
 <h2>Grey input, output, original</h2>
 {photos}
 <h2>The clip: source and output</h2>

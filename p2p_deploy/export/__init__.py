@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from p2p_deploy.checkpoints import Checkpoint, load_checkpoint
 from p2p_deploy.errors import ExportError, OutputError
 from p2p_deploy.export.engine import (
+    Flavour,
     FlavourChoice,
     PrecisionReport,
     Profile,
@@ -58,6 +59,15 @@ class PlanReport:
     precision: PrecisionReport
     flavour: str
     warnings: tuple[str, ...]
+
+    def moved_to(self, folder: Path) -> PlanReport:
+        """The same report with its files in ``folder``."""
+        return replace(
+            self,
+            onnx=folder / self.onnx.name,
+            plan=folder / self.plan.name,
+            sidecar=folder / self.sidecar.name,
+        )
 
 
 @dataclass(frozen=True)
@@ -141,48 +151,18 @@ def export_checkpoint(
         source_sha256=sha256(source),
         created_with=f"p2p-deploy {__version__}",
     )
-    spec.check_size(*spec.working_size)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=output.parent) as folder:
             work = {kind: Path(folder) / path.name for kind, path in targets.items()}
             on_step("writing and comparing the FP32 ONNX file")
             comparison = _make_onnx(loaded, spec, work["onnx"], "fp32")
-            plan = None
-            if builder is not None:
-                on_step("writing and comparing the FP16 ONNX file")
-                half = _make_onnx(loaded, spec, work["fp16"], "fp16")
-                on_step(f"building the plan ({builder.name} {builder.version})")
-                built = build_plan(work["fp16"], work["plan"], profile, builder)
-                require_half(built.precision)
-                PlanSidecar(
-                    spec=spec,
-                    plan_sha256=sha256(work["plan"]),
-                    plan_bytes=work["plan"].stat().st_size,
-                    flavour=builder.name,
-                    flavour_version=builder.version,
-                    platform=build_platform(),
-                    gpu=built.gpu,
-                    profile=profile,
-                    precision=built.precision.to_dict(),
-                    source_onnx=targets["fp16"].name,
-                    source_onnx_sha256=sha256(work["fp16"]),
-                    quality=half.to_dict(),
-                ).save(work["plan"])
-                plan = PlanReport(
-                    targets["fp16"],
-                    targets["plan"],
-                    targets["sidecar"],
-                    half,
-                    built.precision,
-                    f"{builder.name} {builder.version}",
-                    built.warnings,
-                )
+            plan = _make_plan(loaded, spec, work, profile, builder, on_step) if builder else None
             for kind, path in targets.items():
                 work[kind].replace(path)
     except OSError as exc:
         raise OutputError(f"{exc.filename or output.parent} cannot be written: {exc.strerror or exc}.") from exc
-    return ExportReport(output, spec, comparison, plan)
+    return ExportReport(output, spec, comparison, plan and plan.moved_to(output.parent))
 
 
 def _targets(output: Path, trt: bool) -> dict[str, Path]:
@@ -191,6 +171,45 @@ def _targets(output: Path, trt: bool) -> dict[str, Path]:
         plan = output.with_suffix(".plan")
         targets |= {"fp16": output.with_suffix(".fp16.onnx"), "plan": plan, "sidecar": sidecar_path(plan)}
     return targets
+
+
+def _make_plan(
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    work: dict[str, Path],
+    profile: Profile,
+    flavour: Flavour,
+    on_step: Callable[[str], None],
+) -> PlanReport:
+    """The FP16 ONNX file, the plan and its sidecar, under the names in ``work``."""
+    on_step("writing and comparing the FP16 ONNX file")
+    comparison = _make_onnx(checkpoint, spec, work["fp16"], "fp16")
+    on_step(f"building the plan ({flavour.name} {flavour.version})")
+    built = build_plan(work["fp16"], work["plan"], profile, flavour)
+    require_half(built.precision)
+    PlanSidecar(
+        spec=spec,
+        plan_sha256=sha256(work["plan"]),
+        plan_bytes=work["plan"].stat().st_size,
+        flavour=flavour.name,
+        flavour_version=flavour.version,
+        platform=build_platform(),
+        gpu=built.gpu,
+        profile=profile,
+        precision=built.precision.to_dict(),
+        source_onnx=work["fp16"].name,
+        source_onnx_sha256=sha256(work["fp16"]),
+        quality=comparison.to_dict(),
+    ).save(work["plan"])
+    return PlanReport(
+        onnx=work["fp16"],
+        plan=work["plan"],
+        sidecar=work["sidecar"],
+        comparison=comparison,
+        precision=built.precision,
+        flavour=f"{flavour.name} {flavour.version}",
+        warnings=built.warnings,
+    )
 
 
 def _make_onnx(checkpoint: Checkpoint, spec: ModelSpec, path: Path, precision: Precision) -> Comparison:

@@ -70,10 +70,11 @@ def encode_image(pixels_HWC: Pixels, suffix: str) -> bytes:
 
 
 def _has_alpha(data: bytes) -> bool:
-    """Whether a PNG's colour type or a WebP's extended header announces an alpha channel."""
+    """Whether the header of a PNG (colour type) or a WebP (flag of VP8X, bit 28 of VP8L) announces an alpha channel."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return len(data) > 25 and data[25] in (4, 6)
-    return data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & 0x10)
+    flag_byte = {b"WEBPVP8X": 20, b"WEBPVP8L": 24}.get(data[8:16])
+    return flag_byte is not None and len(data) > flag_byte and bool(data[flag_byte] & 0x10)
 
 
 class ImageSource:

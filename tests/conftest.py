@@ -1,0 +1,44 @@
+"""Shared fixtures, and the rule that only tests that need a GPU may skip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+from support import identity_onnx, unet_spec, varied_generator
+
+from p2p_deploy.checkpoints import save_checkpoint
+from p2p_deploy.export import ExportReport, export_checkpoint
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("gpu") is None:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skipped; only tests marked gpu may: {call.excinfo.value}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A small U-Net for 64 x 64 pixels whose output varies."""
+    spec = unet_spec()
+    path = tmp_path_factory.mktemp("checkpoint") / "small.pt"
+    save_checkpoint(path, spec, varied_generator(spec), {"system": "test"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint, tmp_path_factory) -> ExportReport:
+    """The small U-Net as FP32 ONNX, FP16 ONNX and plan, from the real builder."""
+    return export_checkpoint(checkpoint, tmp_path_factory.mktemp("exported") / "small.onnx", trt=True)
+
+
+@pytest.fixture
+def identity(tmp_path) -> Path:
+    """An ONNX file that gives back its 32 x 32 frames."""
+    return identity_onnx(tmp_path / "identity.onnx")

@@ -1,0 +1,107 @@
+"""What every source and sink must do; a new one is covered by a line in ``SOURCES``."""
+
+import numpy as np
+import pytest
+from support import leftovers, make_clip, photo_crops, write_images
+
+from p2p_deploy.errors import ItemFailed
+from p2p_deploy.media import EndOfStream, open_sink, open_source
+from p2p_deploy.media.base import Frame
+
+SOURCES = (".png", ".jpg", ".bmp", ".tiff", ".webp", ".mp4", ".mov", ".mkv", ".avi", ".webm")
+FRAMES = {True: 7, False: 1}
+
+
+def make(folder, suffix):
+    if suffix in (".mp4", ".mov", ".mkv", ".avi", ".webm"):
+        return make_clip(folder / f"source{suffix}", photo_crops(7, 64))
+    return write_images(folder, photo_crops(1, 64), suffix)[0]
+
+
+def read_all(source) -> list[tuple[Frame, np.ndarray]]:
+    frames = []
+    for item in source.items():
+        try:
+            frames.append(source.decode(item))
+        except EndOfStream:
+            break
+    return frames
+
+
+@pytest.fixture(params=SOURCES)
+def path(request, tmp_path):
+    return make(tmp_path, request.param)
+
+
+@pytest.fixture
+def source(path):
+    source = open_source(path)
+    yield source
+    source.close()
+
+
+def test_every_suffix_has_a_source_under_contract():
+    from p2p_deploy.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+    from p2p_deploy.media.video import CONTAINERS
+
+    assert set(VIDEO_SUFFIXES) == set(CONTAINERS)
+    assert {".jpeg", ".tif", ".m4v"} | set(SOURCES) == {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}
+
+
+def test_gives_every_frame_once_in_order(source):
+    frames = read_all(source)
+    assert [frame.index for frame, _ in frames] == list(range(FRAMES[source.sequential]))
+    for (frame, image), original in zip(frames, photo_crops(7, 64), strict=False):
+        assert image.dtype == np.uint8
+        assert image.shape == (*frame.size, frame.channels) == (64, 64, 3)
+        assert np.abs(image.astype(int) - original).mean() < 6  # the codecs' loss, far below two different pictures
+    assert source.damage is None
+
+
+def test_time_stamps_rise(source):
+    times = [frame.pts * frame.time_base for frame, _ in read_all(source)]
+    assert times == sorted(set(times))
+
+
+def test_there_is_nothing_after_the_end(source):
+    frames = read_all(source)
+    with pytest.raises(EndOfStream):
+        source.decode(type(next(iter(open_source(source.path).items())))(source.path, len(frames)))
+
+
+def test_closing_twice_is_fine(source):
+    source.close()
+    source.close()
+
+
+def test_a_sink_writes_what_it_is_given_under_its_name_at_the_end(source, path, tmp_path):
+    target = tmp_path / "out" / f"result{path.suffix}"
+    sink = open_sink(target, source)
+    frames = read_all(source)
+    for frame, image in frames:
+        sink.write(frame, 255 - image)
+        assert not target.exists()
+    sink.close()
+    assert not leftovers(tmp_path)
+    for (_, image), (_, original) in zip(read_all(open_source(target)), frames, strict=True):
+        assert np.abs(image.astype(int) - (255 - original)).mean() < 6
+
+
+def test_an_aborted_sink_leaves_nothing(source, path, tmp_path):
+    sink = open_sink(tmp_path / "out" / f"result{path.suffix}", source)
+    sink.write(*next(iter(read_all(source))))
+    sink.abort()
+    assert not [file for file in (tmp_path / "out").iterdir()]
+
+
+@pytest.mark.parametrize("content", [b"", b"just text, whatever the suffix says", b"\x00" * 5000])
+def test_a_file_that_is_none_is_one_failed_item(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ItemFailed, match=path.name):
+        read_all(open_source(path))
+
+
+def test_a_missing_file_is_one_failed_item(path):
+    path.unlink()
+    with pytest.raises(ItemFailed, match=path.name):
+        read_all(open_source(path))

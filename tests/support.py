@@ -1,0 +1,215 @@
+"""What several tests make or measure: small networks, real photographs, clips."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from p2p_deploy import pixels
+from p2p_deploy.demo.photos import locate
+from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.spec import METADATA_KEY, ImageSpec, ModelSpec
+
+ROOT = Path(__file__).parent.parent
+PHOTO_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "ihc.png", "camera.png")
+
+
+def photo(name: str) -> np.ndarray:
+    """A photograph of scikit-image, (H, W, C) uint8."""
+    return read_image(locate("scikit-image", f"skimage/data/{name}"))[0]
+
+
+def photo_crops(count: int, size: int, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Distinct crops of different photographs: (count, size, size, channels) uint8."""
+    random = np.random.default_rng(seed)
+    sources = [pixels.to_channels(photo(name), channels) for name in PHOTO_FILES]
+    crops = []
+    for index in range(count):
+        source = sources[index % len(sources)]
+        side = int(random.integers(size, min(source.shape[:2]) + 1))
+        top, left = (int(random.integers(0, length - side + 1)) for length in source.shape[:2])
+        crops.append(pixels.resize(source[top : top + side, left : left + side], size, size))
+    return np.stack(crops)
+
+
+def write_images(folder: Path, frames: np.ndarray, suffix: str = ".png") -> list[Path]:
+    """Write frames as 000.png, 001.png, …"""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index:03d}{suffix}" for index in range(len(frames))]
+    for path, frame in zip(paths, frames, strict=True):
+        path.write_bytes(encode_image(frame, suffix))
+    return paths
+
+
+def unet_spec(*, size: int = 64, num_downs: int = 5, ngf: int = 4, in_channels: int = 3) -> ModelSpec:
+    return ModelSpec(
+        name="test",
+        arch="unet",
+        arch_kwargs={"in_channels": in_channels, "num_downs": num_downs, "ngf": ngf},
+        inputs=(ImageSpec.for_channels(in_channels),),
+        output=ImageSpec.for_channels(3),
+        size_multiple=2**num_downs,
+        min_size=2**num_downs,
+        train_size=(size, size),
+    )
+
+
+def varied_generator(spec: ModelSpec, seed: int = 0):
+    """A generator whose output varies with its input: BatchNorm statistics from photographs, a head that saturates little.
+
+    A freshly initialised network answers almost the same grey to everything, and any comparison of it would pass.
+    """
+    import torch
+
+    from p2p_deploy.generators import build_generator
+
+    torch.manual_seed(seed)
+    generator = build_generator(spec.arch, spec.arch_kwargs)
+    for module in generator.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            torch.nn.init.normal_(module.weight, 0, 0.1)
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight, 1, 0.2)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            module.momentum = None  # a true mean instead of a decaying one
+        elif isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    frames = photo_crops(8, spec.train_size[0], spec.input.channels, seed=seed)
+    x = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        generator.train()(x)
+        before_tanh = torch.atanh(generator.eval()(x).clamp(-0.9999, 0.9999))
+        head = generator.ups[0].conv
+        head.weight.mul_(0.6 / before_tanh.std())
+        head.bias.zero_()
+    return generator.eval()
+
+
+def identity_onnx(path: Path, size: int = 32, channels: int = 3) -> Path:
+    """A network that gives back what it takes: one Cast each way."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    image = ImageSpec.for_channels(channels)
+    spec = ModelSpec("identity", "identity", {}, (image,), image, 1, 1, (size, size), (size, size))
+    shape = ["batch", size, size, channels]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["frames"], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["x"], ["outputs"], to=TensorProto.UINT8),
+        ],
+        "identity",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("outputs", TensorProto.UINT8, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, path)
+    return path
+
+
+def make_clip(
+    path: Path,
+    frames: np.ndarray,
+    *,
+    rate: Fraction = Fraction(25),
+    pts: list[int] | None = None,
+    time_base: Fraction | None = None,
+    audio: bool = False,
+    rotation: int = 0,
+    crf: str = "4",
+) -> Path:
+    """Write (N, H, W, 3) frames as H.264 (VP9 for .webm), optionally with a tone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx-vp9" if path.suffix == ".webm" else "libx264", rate=rate)
+        stream.options = {"crf": crf} | ({"b": "0", "cpu-used": "8"} if path.suffix == ".webm" else {"preset": "veryfast"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = time_base or 1 / rate
+        if rotation:
+            stream.set_display_rotation(rotation)
+        codec = "libopus" if path.suffix == ".webm" else "aac"
+        sound = container.add_stream(codec, rate=48000, layout="mono") if audio else None
+        for index, pixels_HWC in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels_HWC, format="rgb24")
+            frame.pts = pts[index] if pts else index
+            frame.time_base = stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if sound is not None:
+            _add_tone(container, sound, float(len(frames) / rate))
+    return path
+
+
+def _add_tone(container, sound, seconds: float) -> None:
+    samples = np.arange(round(seconds * 48000))
+    tone = (0.3 * np.sin(samples * (2 * np.pi * 440 / 48000))).astype(np.float32)
+    resampler = av.AudioResampler(format=sound.codec_context.format, layout="mono", rate=48000, frame_size=960)
+    for start in range(0, len(tone), 960):
+        frame = av.AudioFrame.from_ndarray(tone[None, start : start + 960], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        for piece in resampler.resample(frame):
+            container.mux(sound.encode(piece))
+    container.mux(sound.encode(None))
+
+
+def read_clip(path: Path) -> list[tuple[Fraction, np.ndarray]]:
+    """(time in seconds, (H, W, 3) RGB) of every frame, read with FFmpeg's default conversion."""
+    with av.open(str(path)) as container:
+        return [
+            (frame.pts * frame.time_base, frame.to_ndarray(format="rgb24"))
+            for frame in container.decode(video=0)
+        ]
+
+
+def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
+    """(time in seconds, data) of every audio packet."""
+    with av.open(str(path)) as container:
+        streams = container.streams.audio
+        packets = container.demux(streams) if streams else ()
+        return [(packet.pts * packet.time_base, bytes(packet)) for packet in packets if packet.dts is not None]
+
+
+def read_record(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "p2p-run.jsonl").read_text().splitlines()]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files that should have been removed."""
+    return [path for path in folder.rglob("*") if ".part" in path.name or path.name.startswith(".")]
+
+
+def p2p(*arguments: object, cwd: Path | None = None, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "p2p_deploy", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        **kwargs,
+    )
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
+    """One sentence on stderr with these words, the exit code, and no traceback."""
+    assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr + result.stdout
+    for word in words:
+        assert word in result.stderr, (word, result.stderr)
+
+
+def imwrite(path: Path, image: np.ndarray) -> Path:
+    """Write with OpenCV as another program would: BGR, BGRA, grey or 16-bit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path

@@ -1,0 +1,81 @@
+import json
+
+import pytest
+from support import unet_spec
+
+from p2p_deploy.errors import SpecError
+from p2p_deploy.spec import ImageSpec, ModelSpec
+
+
+def changed(**changes):
+    return json.dumps({**unet_spec().to_dict(), **changes})
+
+
+def test_survives_json():
+    spec = unet_spec().with_changes(fixed_size=(64, 96), source_sha256="ab", created_with="test")
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_equal_specs_give_equal_bytes():
+    assert unet_spec().to_json() == unet_spec().to_json()
+
+
+def test_unknown_keys_of_a_later_minor_are_kept():
+    spec = ModelSpec.from_json(changed(schema="1.7", sharpening={"amount": 1}))
+    assert spec.extra == {"sharpening": {"amount": 1}}
+    assert json.loads(spec.to_json())["sharpening"] == {"amount": 1}
+    assert spec.schema == "1.7"
+
+
+def test_a_required_feature_that_is_not_known_is_refused():
+    with pytest.raises(SpecError, match=r"requires alpha-matte.*pip install -U"):
+        ModelSpec.from_json(changed(required_features=["alpha-matte"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not json", "not JSON"),
+        ("[1]", "JSON object"),
+        ("[" * 100_000, "not JSON"),
+        (changed(schema="2.0"), "schema '2.0'"),
+        (changed(schema=None), "schema None"),
+        (changed(inputs=[]), "one input"),
+        (changed(inputs=None), "cannot be read"),
+        (changed(size_multiple=0), "size_multiple"),
+        (changed(size_multiple="32"), "size_multiple"),
+        (changed(train_size=[64]), "train_size"),
+        (changed(train_size=[60, 64]), "multiples of 32"),
+        (changed(fixed_size=[32, 10**9]), "multiples of 32"),
+        (changed(norm_stats="moon"), "norm_stats"),
+        (changed(name=3), "name must be a text"),
+        (changed(required_features="alpha"), "required_features"),
+        (changed(arch_kwargs=3), "cannot be read"),
+    ],
+)
+def test_nonsense_is_refused_with_a_sentence(text, words):
+    with pytest.raises(SpecError, match=words):
+        ModelSpec.from_json(text)
+
+
+def test_a_missing_key_is_named():
+    data = unet_spec().to_dict()
+    del data["output"]
+    with pytest.raises(SpecError, match="lacks the key 'output'"):
+        ModelSpec.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"channels": 2}, {"channels": 3, "color": "gray"}, {"channels": 3, "value_range": (1.0, -1.0)}],
+)
+def test_impossible_images_are_refused(kwargs):
+    with pytest.raises(SpecError):
+        ImageSpec(**kwargs)
+
+
+def test_channels_choose_the_colour():
+    assert ImageSpec.for_channels(1).color == "gray"
+    assert ImageSpec.for_channels(3).color == "rgb"
+    with pytest.raises(SpecError, match="got 5"):
+        ImageSpec.for_channels(5)
