@@ -285,6 +285,8 @@ class _Run:
             future.result()
         except ItemFailed as exc:
             state.error = state.error or str(exc)
+            if state.sink is not None:
+                state.sink.abort()
         self._finish(state)
 
     def _finish(self, state: _Input) -> None:
@@ -354,8 +356,12 @@ def _encode(state: _Input, frame: Frame, row_HWC: pixels.Pixels) -> None:
     image_HWC = pixels.restore(row_HWC, *frame.size)
     if not state.source.sequential:
         sink = open_sink(state.job.output, state.source)
-        sink.write(frame, image_HWC)
-        sink.close()
+        try:
+            sink.write(frame, image_HWC)
+            sink.close()
+        except BaseException:
+            sink.abort()
+            raise
         return
     if state.sink is None:
         state.sink = open_sink(state.job.output, state.source)

@@ -102,5 +102,5 @@ class FrameSink(Protocol):
         ...
 
     def abort(self) -> None:
-        """Remove what was written; never raises."""
+        """Remove what was written under the temporary name; never raises, and may be called at any time."""
         ...

@@ -119,7 +119,6 @@ class ImageSink:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.write_bytes(data)
         except OSError as exc:
-            self.abort()
             raise write_failure(self.path, exc) from exc
 
     def close(self) -> None:
@@ -127,7 +126,6 @@ class ImageSink:
         try:
             self._temporary.replace(self.path)
         except OSError as exc:
-            self.abort()
             raise write_failure(self.path, exc) from exc
 
     def abort(self) -> None:

@@ -1,0 +1,381 @@
+"""The loop: right pictures in the right files, and every kind of failure in every stage."""
+
+import errno
+import threading
+
+import numpy as np
+import pytest
+from support import (
+    identity_onnx,
+    imwrite,
+    leftovers,
+    make_clip,
+    photo,
+    photo_crops,
+    read_clip,
+    read_record,
+    write_images,
+)
+
+import p2p_deploy
+from p2p_deploy import pipeline, pixels
+from p2p_deploy.backends.base import Backend
+from p2p_deploy.errors import Failed, ItemFailed, OutputError
+from p2p_deploy.media.images import ImageSink, encode_image, read_image
+from p2p_deploy.media.video import VideoSink, VideoSource
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def model(identity):
+    with p2p_deploy.load(identity) as model:
+        yield model
+
+
+@pytest.fixture
+def images(tmp_path):
+    frames = photo_crops(11, 32)
+    write_images(tmp_path / "in", frames)
+    return frames
+
+
+def by_input(folder):
+    return {line["input"]: line for line in read_record(folder) if "input" in line}
+
+
+class TestResults:
+    @pytest.mark.parametrize("batch", [1, 2, 4, 11, 50])
+    def test_every_image_lands_in_its_own_file(self, model, images, tmp_path, batch):
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=batch)
+        assert (summary.done, summary.frames, summary.failed) == (11, 11, 0)
+        assert summary.complete
+        for index, frame in enumerate(images):
+            np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{index:03d}.png")[0], frame)
+        assert not leftovers(tmp_path)
+
+    def test_equals_the_torch_network_on_distinct_pictures_of_mixed_origin(self, checkpoint, exported, tmp_path):
+        """PNG in, PNG out, at the model's size: at most one grey level at every pixel of every picture."""
+        frames = photo_crops(13, 64, seed=5)
+        write_images(tmp_path / "in", frames)
+        with p2p_deploy.load(exported.onnx) as model:
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        with p2p_deploy.load(checkpoint) as torch_model:
+            expected = torch_model(frames).astype(int)
+        assert expected.std() > 20
+        for index in range(len(frames)):
+            output = read_image(tmp_path / "out" / f"{index:03d}.png")[0].astype(int)
+            assert np.abs(output - expected[index]).max() <= 1
+            others = [np.abs(output - expected[other]).mean() for other in range(len(frames)) if other != index]
+            assert min(others) > 5  # no other picture would have passed
+
+    def test_every_frame_of_a_clip_equals_the_network_at_its_time(self, checkpoint, tmp_path):
+        clip = make_clip(tmp_path / "clip.mkv", photo_crops(23, 64), audio=True)
+        source = VideoSource(clip)
+        decoded = np.stack([source.decode(item)[1] for item, _ in zip(source.items(), range(23), strict=False)])
+        with p2p_deploy.load(checkpoint) as model:
+            expected = model(decoded)
+            summary = p2p_deploy.run(model, clip, tmp_path / "out")
+        assert summary.frames == 23
+        written = read_clip(tmp_path / "out" / "clip.mkv")
+        assert [time for time, _ in written] == [time for time, _ in read_clip(clip)]
+        # Chroma subsampling takes the finest colour noise; what is left at an eighth of the size must be this frame's.
+        for index, (_, image) in enumerate(written):
+            distances = [coarse_distance(image, wanted) for wanted in expected]
+            assert distances[index] < 8
+            assert int(np.argmin(distances)) == index
+            assert coarse_distance(image, decoded[index]) > 15
+
+    def test_a_folder_of_both_with_batches_across_files(self, model, images, tmp_path):
+        make_clip(tmp_path / "in" / "005-clip.mp4", photo_crops(7, 32))
+        make_clip(tmp_path / "in" / "006-clip.mp4", photo_crops(3, 32))
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        assert (summary.done, summary.frames) == (13, 21)
+        assert by_input(tmp_path / "out")["005-clip.mp4"]["frames"] == 7
+        assert len(read_clip(tmp_path / "out" / "006-clip.mp4")) == 3
+
+    def test_sizes_and_channels_are_converted_restored_and_said(self, model, tmp_path):
+        imwrite(tmp_path / "in" / "grey.png", photo("camera.png"))
+        imwrite(tmp_path / "in" / "tall.png", photo("coffee.png")[:, :100])
+        imwrite(tmp_path / "in" / "alpha.png", np.full((32, 32, 4), 100, np.uint8))
+        imwrite(tmp_path / "in" / "exact.png", photo_crops(1, 32)[0])
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
+        assert dict(summary.notes) == {
+            "resized to 32x32 and back": 2,
+            "grey widened to RGB": 1,
+            "alpha channel dropped": 1,
+        }
+        assert read_image(tmp_path / "out" / "tall.png")[0].shape == (400, 100, 3)
+        assert read_image(tmp_path / "out" / "grey.png")[0].shape == (512, 512, 3)
+        assert by_input(tmp_path / "out")["exact.png"]["notes"] == []
+
+    def test_a_single_image_becomes_the_named_file(self, model, images, tmp_path):
+        summary = p2p_deploy.run(model, tmp_path / "in" / "000.png", tmp_path / "deep" / "result.jpg")
+        assert summary.complete
+        assert summary.record is None
+        assert [path.name for path in (tmp_path / "deep").iterdir()] == ["result.jpg"]
+
+    def test_the_record_has_a_line_for_each_input_and_a_summary(self, model, images, tmp_path):
+        (tmp_path / "in" / "005.png").write_text("broken")
+        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
+        record = read_record(tmp_path / "out")
+        assert len(record) == 12
+        assert record[-1]["summary"]["done"] == 10
+        lines = by_input(tmp_path / "out")
+        assert lines["004.png"]["status"] == "done"
+        assert lines["004.png"]["output"].endswith("out/004.png")
+        assert lines["005.png"]["status"] == "failed"
+        assert lines["005.png"]["output"] is None
+        assert "damaged" in lines["005.png"]["error"]
+
+    def test_progress_ends_where_the_work_ends(self, model, images, tmp_path):
+        make_clip(tmp_path / "in" / "clip.mp4", photo_crops(5, 32))
+        (tmp_path / "in" / "000.png").write_text("broken")
+        seen = []
+        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", on_progress=seen.append)
+        assert [now.frames for now in seen] == sorted(now.frames for now in seen)
+        assert (seen[-1].inputs, seen[-1].failed) == (12, 1)
+        assert seen[-1].frames == seen[-1].frames_expected == 15
+
+    def test_nothing_is_written_beside_the_inputs(self, model, images, tmp_path):
+        before = sorted((tmp_path / "in").iterdir())
+        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
+        assert sorted((tmp_path / "in").iterdir()) == before
+
+    def test_a_batch_of_nothing_is_refused(self, model, images, tmp_path):
+        with pytest.raises(ValueError, match="at least 1"):
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=0)
+
+
+class TestInputsThatFail:
+    def test_broken_files_among_good_ones_cost_only_themselves(self, model, images, tmp_path):
+        jpeg = encode_image(photo_crops(1, 64)[0], ".jpg")
+        (tmp_path / "in" / "005x.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+        (tmp_path / "in" / "002.png").write_bytes(b"")
+        (tmp_path / "in" / "003.png").write_text("text named .png")
+        (tmp_path / "in" / "clip.mp4").write_bytes(b"")
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        assert (summary.done, summary.failed) == (9, 4)
+        for index in (0, 1, 4, 5, 6, 7, 8, 9, 10):
+            np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{index:03d}.png")[0], images[index])
+        assert not (tmp_path / "out" / "003.png").exists()
+        assert {name for name, _ in summary.errors} == {"005x.jpg", "002.png", "003.png", "clip.mp4"}
+        assert not leftovers(tmp_path)
+
+    def test_a_folder_of_nothing_but_broken_files_ends(self, model, tmp_path):
+        for index in range(30):
+            (tmp_path / "in").mkdir(exist_ok=True)
+            (tmp_path / "in" / f"{index}.png").write_text("broken")
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        assert (summary.done, summary.failed) == (0, 30)
+
+    def test_a_clip_cut_in_the_middle_is_partial(self, model, tmp_path):
+        whole = make_clip(tmp_path / "whole.mkv", np.repeat(photo_crops(25, 64), 4, axis=0))
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
+        assert (summary.done, summary.partial, summary.failed) == (0, 1, 0)
+        assert not summary.complete
+        line = by_input(tmp_path / "out")["cut.mkv"]
+        assert line["status"] == "partial"
+        assert "ends early" in line["error"]
+        assert len(read_clip(tmp_path / "out" / "cut.mkv")) == line["frames"] > 10
+
+
+def coarse_distance(a, b):
+    """Mean difference of two images averaged over 8 x 8 pixels, grey levels."""
+    height, width = a.shape[0] // 8, a.shape[1] // 8
+    return float(np.abs(pixels.resize(a, height, width).astype(int) - pixels.resize(b, height, width)).mean())
+
+
+STAGES = ("open", "decode", "infer", "encode", "close")
+KINDS = ("images", "clip")
+
+
+class Injector:
+    """Breaks one stage at its ``at``-th call."""
+
+    def __init__(self, monkeypatch, at=2):
+        self.monkeypatch = monkeypatch
+        self.at = at
+
+    def into(self, owner, name, error):
+        real, calls, lock = getattr(owner, name), [0], threading.Lock()
+
+        def broken(*args, **kwargs):
+            with lock:
+                calls[0] += 1
+                now = calls[0]
+            if now == self.at:
+                raise error
+            return real(*args, **kwargs)
+
+        self.monkeypatch.setattr(owner, name, broken)
+
+
+def inject(monkeypatch, stage, kind, error):
+    clip = kind == "clip"
+    sink = VideoSink if clip else ImageSink
+    once = clip and stage in ("open", "close")
+    owner, name = {
+        "open": (pipeline, "open_source"),
+        "decode": (VideoSource if clip else p2p_deploy.media.images.ImageSource, "decode"),
+        "infer": (p2p_deploy.backends.onnxruntime.OnnxRuntimeBackend, "submit"),
+        "encode": (sink, "write"),
+        "close": (sink, "close"),
+    }[stage]
+    Injector(monkeypatch, at=1 if once else 2).into(owner, name, error)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request, tmp_path):
+    if request.param == "clip":
+        (tmp_path / "in").mkdir()
+        make_clip(tmp_path / "in" / "clip.mp4", photo_crops(30, 32))
+    else:
+        write_images(tmp_path / "in", photo_crops(30, 32))
+    return request.param
+
+
+class TestInjectedFailures:
+    @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "infer"])
+    def test_an_item_that_fails_is_recorded_and_the_rest_goes_on(self, model, kind, stage, tmp_path, monkeypatch):
+        inject(monkeypatch, stage, kind, ItemFailed("this one cannot be done"))
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        assert summary.failed == 1
+        assert summary.done == (0 if kind == "clip" else 29)
+        failed = [line for line in by_input(tmp_path / "out").values() if line["status"] == "failed"]
+        assert [line["error"] for line in failed] == ["this one cannot be done"]
+        outputs = [path for path in (tmp_path / "out").iterdir() if path.suffix != ".jsonl"]
+        assert len(outputs) == summary.done
+        assert not leftovers(tmp_path)
+
+    @pytest.mark.parametrize("stage", STAGES)
+    @pytest.mark.parametrize("error", [Failed("the device is gone"), RuntimeError("a bug"), MemoryError()])
+    def test_a_stage_that_fails_stops_the_run_and_wakes_everything(
+        self, model, kind, stage, error, tmp_path, monkeypatch
+    ):
+        inject(monkeypatch, stage, kind, error)
+        threads = threading.active_count()
+        with pytest.raises(type(error)):
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        assert threading.active_count() == threads
+        assert not leftovers(tmp_path)
+        outputs = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".jsonl"}
+        recorded = {line["input"] for line in by_input(tmp_path / "out").values() if line["status"] == "done"}
+        assert outputs == recorded  # what is there is recorded, what is recorded is there
+        assert not any("summary" in line for line in read_record(tmp_path / "out"))
+
+    def test_a_source_that_fails_while_listing_stops_the_run(self, model, kind, tmp_path, monkeypatch):
+        source = VideoSource if kind == "clip" else p2p_deploy.media.images.ImageSource
+        Injector(monkeypatch, at=1).into(source, "items", Failed("the share is gone"))
+        with pytest.raises(Failed, match="the share is gone"):
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
+
+    def test_a_full_disk_leaves_whole_files_and_a_true_record(self, model, kind, tmp_path, monkeypatch):
+        real, count = ImageSink.write, [0]
+
+        def full(self, frame, image):
+            count[0] += 1
+            if count[0] > 9:
+                raise Failed("No space left on device")
+            real(self, frame, image)
+
+        monkeypatch.setattr(ImageSink, "write", full)
+        if kind == "clip":
+            inject(monkeypatch, "encode", kind, OSError(errno.ENOSPC, "No space left on device"))
+        with pytest.raises((Failed, OSError), match="No space left"):
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        outputs = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".jsonl"}
+        assert outputs == set(by_input(tmp_path / "out"))
+        assert len(outputs) == (0 if kind == "clip" else 9)
+        for name in outputs:
+            read_image(tmp_path / "out" / name)
+
+    def test_cancelling_finishes_what_is_under_way_and_leaves_the_rest(self, model, kind, tmp_path):
+        cancel = threading.Event()
+        summary = p2p_deploy.run(
+            model, tmp_path / "in", tmp_path / "out", batch=2, cancel=cancel, on_progress=lambda now: cancel.set()
+        )
+        assert summary.interrupted
+        assert not summary.complete
+        outputs = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".jsonl"}
+        assert outputs == set(by_input(tmp_path / "out"))
+        assert len(outputs) == summary.done
+        assert 0 < summary.done < 30 if kind == "images" else summary.done == 0
+        assert not leftovers(tmp_path)
+
+
+class Asynchronous(Backend):
+    """Computes on a thread of its own and answers only in ``wait``, as a GPU runtime does."""
+
+    name = "asynchronous"
+    in_flight = 2
+
+    def __init__(self, model):
+        super().__init__(model.spec, "cpu")
+        self.model = model
+        self.waiting = 0
+        self.most_waiting = 0
+
+    def submit(self, slot):
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        slot.binding = threading.Thread(target=self.model.submit, args=(slot,))
+        slot.binding.start()
+
+    def wait(self, slot):
+        slot.binding.join()
+        self.waiting -= 1
+
+    def versions(self):
+        return {}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_runtime_with_several_slots_in_flight_mixes_nothing_up(model, images, tmp_path, batch):
+    make_clip(tmp_path / "in" / "clip.mp4", photo_crops(9, 32))
+    backend = Asynchronous(model)
+    summary = p2p_deploy.run(backend, tmp_path / "in", tmp_path / "out", batch=batch)
+    assert summary.complete
+    assert backend.most_waiting == 2
+    assert backend.waiting == 0
+    for index, frame in enumerate(images):
+        np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{index:03d}.png")[0], frame)
+
+
+def test_slots_bound_what_is_decoded_ahead(model, tmp_path, monkeypatch):
+    """A slow encoder holds decoding back: no more frames are under way than the ring has rows."""
+    write_images(tmp_path / "in", photo_crops(60, 32))
+    decoded, written, most = [0], [0], [0]
+    real_decode, real_close = p2p_deploy.media.images.ImageSource.decode, ImageSink.close
+
+    def decode(self, item):
+        decoded[0] += 1
+        most[0] = max(most[0], decoded[0] - written[0])
+        return real_decode(self, item)
+
+    def close(self):
+        threading.Event().wait(0.01)
+        real_close(self)
+        written[0] += 1
+
+    monkeypatch.setattr(p2p_deploy.media.images.ImageSource, "decode", decode)
+    monkeypatch.setattr(ImageSink, "close", close)
+    p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
+    assert written[0] == 60
+    assert most[0] <= pipeline.SLOTS * 2
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(model, images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        p2p_deploy.run(model, tmp_path / "in", tmp_path / "file" / "out")
+
+
+def test_grey_models_take_colour_and_grey(tmp_path):
+    write_images(tmp_path / "in", photo_crops(2, 32))
+    with p2p_deploy.load(identity_onnx(tmp_path / "grey.onnx", channels=1)) as model:
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
+    assert dict(summary.notes) == {"colour reduced to grey": 2}
+    assert read_image(tmp_path / "out" / "000.png")[0].shape == (32, 32, 1)
