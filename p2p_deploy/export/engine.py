@@ -93,10 +93,11 @@ def find_flavour(choice: FlavourChoice = "auto") -> Flavour:
             "tensorrt is installed, but builds plans only on a machine with an NVIDIA GPU, and none is visible here. "
             "TensorRT for RTX builds without one: pip install 'p2p-deploy[trt-rtx]', then --trt-flavour rtx"
         )
-    extras = {"tensorrt": "[trt]", "rtx": "[trt-rtx]", "auto": "[trt], or 'p2p-deploy[trt-rtx]', which needs no GPU"}
+    install = {name: f"pip install 'p2p-deploy[{extra}]'" for name, (_, extra) in RUNTIMES.items()}
+    install["auto"] = f"{install['tensorrt']}, or, without a GPU, {install['rtx']}"
     raise MissingDependency(
         f"Building a plan needs TensorRT, which cannot be imported here (flavour: {choice}). Install it with: "
-        f"pip install 'p2p-deploy{extras[choice]}" + ("" if choice == "auto" else "'")
+        f"{install[choice]}"
     )
 
 
