@@ -130,7 +130,9 @@ def make_clip(
     """Write (N, H, W, 3) frames as H.264 (VP9 for .webm), optionally with a tone."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libvpx-vp9" if path.suffix == ".webm" else "libx264", rate=rate)
-        stream.options = {"crf": crf} | ({"b": "0", "cpu-used": "8"} if path.suffix == ".webm" else {"preset": "veryfast"})
+        stream.options = {"crf": crf} | (
+            {"b": "0", "cpu-used": "8"} if path.suffix == ".webm" else {"preset": "veryfast"}
+        )
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = time_base or 1 / rate
@@ -164,10 +166,7 @@ def _add_tone(container, sound, seconds: float) -> None:
 def read_clip(path: Path) -> list[tuple[Fraction, np.ndarray]]:
     """(time in seconds, (H, W, 3) RGB) of every frame, read with FFmpeg's default conversion."""
     with av.open(str(path)) as container:
-        return [
-            (frame.pts * frame.time_base, frame.to_ndarray(format="rgb24"))
-            for frame in container.decode(video=0)
-        ]
+        return [(frame.pts * frame.time_base, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
 def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
@@ -198,6 +197,18 @@ def p2p(*arguments: object, cwd: Path | None = None, **kwargs) -> subprocess.Com
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         **kwargs,
     )
+
+
+def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, where torch is loaded already: the same answers, seconds sooner."""
+    from typer.testing import CliRunner
+
+    from p2p_deploy.cli import app
+
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:

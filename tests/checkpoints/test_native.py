@@ -73,7 +73,10 @@ def test_a_missing_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("foreign", "words"),
     [
-        ({"model.model.0.weight": torch.zeros(1)}, r"state dict of another program \(first key 'model.model.0.weight'\)"),
+        (
+            {"model.model.0.weight": torch.zeros(1)},
+            r"state dict of another program \(first key 'model.model.0.weight'\)",
+        ),
         ({"epoch": 3}, r"another program \(keys: epoch\)"),
         (torch.zeros(3), "holds a Tensor"),
         ({}, r"keys: none"),

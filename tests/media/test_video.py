@@ -49,7 +49,12 @@ def test_real_clips_keep_frames_time_stamps_durations_and_sound(name, tmp_path):
 def test_variable_frame_rate_and_sound_survive(suffix, tmp_path):
     pts = [0, 40, 80, 200, 240, 600, 640]
     path = make_clip(
-        tmp_path / f"vfr{suffix}", photo_crops(7, 64), pts=pts, time_base=Fraction(1, 1000), rate=Fraction(10), audio=True
+        tmp_path / f"vfr{suffix}",
+        photo_crops(7, 64),
+        pts=pts,
+        time_base=Fraction(1, 1000),
+        rate=Fraction(10),
+        audio=True,
     )
     copy_through(path, tmp_path / f"out{suffix}")
     assert [time for time, _ in read_clip(tmp_path / f"out{suffix}")] == [Fraction(value, 1000) for value in pts]
@@ -71,7 +76,9 @@ def test_sound_is_interleaved_with_the_pictures(tmp_path):
     with av.open(str(tmp_path / "out.mp4")) as container:
         positions = [(packet.pos, packet.stream.type) for packet in container.demux() if packet.dts is not None]
     kinds = [kind for _, kind in sorted(positions)]
-    longest = max(len(run) for run in "".join(kind[0] for kind in kinds).replace("av", "a v").replace("va", "v a").split())
+    longest = max(
+        len(run) for run in "".join(kind[0] for kind in kinds).replace("av", "a v").replace("va", "v a").split()
+    )
     assert longest < 60  # not all of one, then all of the other
 
 

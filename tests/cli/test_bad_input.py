@@ -1,0 +1,331 @@
+"""Bad input: a clear sentence, the right exit code, no traceback, nothing lost and nothing half-written."""
+
+import json
+import os
+import pickle
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import pytest
+from support import (
+    ROOT,
+    assert_refused,
+    identity_onnx,
+    leftovers,
+    make_clip,
+    p2p,
+    photo_crops,
+    read_clip,
+    read_record,
+    write_images,
+)
+
+from p2p_deploy.media.images import encode_image, read_image
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    write_images(tmp_path / "in", photo_crops(5, 32))
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+class TestInputs:
+    def test_a_missing_input(self, identity, out, tmp_path):
+        assert_refused(p2p("run", identity, tmp_path / "nowhere", out), "nowhere does not exist", "Expected an image")
+        assert not out.exists()
+
+    def test_an_empty_folder(self, identity, out, tmp_path):
+        (tmp_path / "empty").mkdir()
+        assert_refused(p2p("run", identity, tmp_path / "empty", out), "holds no images or videos")
+        assert not out.exists()
+
+    def test_a_truncated_jpeg_among_good_ones(self, identity, inputs, out):
+        jpeg = encode_image(photo_crops(1, 64)[0], ".jpg")
+        (inputs / "cut.jpg").write_bytes(jpeg[: len(jpeg) * 2 // 3])
+        result = p2p("run", identity, inputs, out)
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert "5 of 6 inputs done" in result.stdout
+        assert "cut.jpg is damaged" in result.stdout
+        assert len(list(out.glob("*.png"))) == 5
+        assert not leftovers(out)
+        for index, frame in enumerate(photo_crops(5, 32)):
+            np.testing.assert_array_equal(read_image(out / f"{index:03d}.png")[0], frame)
+
+    def test_text_named_png(self, identity, inputs, out):
+        (inputs / "text.png").write_text("Dear reader,\n")
+        result = p2p("run", identity, inputs, out)
+        assert result.returncode == 1
+        assert "text.png is damaged, or is not an image" in result.stdout
+        assert not (out / "text.png").exists()
+        assert {line["input"]: line["status"] for line in read_record(out)[:-1]}["text.png"] == "failed"
+
+    def test_a_video_of_zero_bytes(self, identity, inputs, out):
+        (inputs / "empty.mp4").write_bytes(b"")
+        result = p2p("run", identity, inputs, out)
+        assert result.returncode == 1
+        assert "empty.mp4 is damaged, or is not a video" in result.stdout
+        assert "5 of 6" in result.stdout
+        assert not (out / "empty.mp4").exists()
+
+    def test_a_video_cut_in_the_middle(self, identity, out, tmp_path):
+        whole = make_clip(tmp_path / "whole.mkv", np.repeat(photo_crops(25, 64), 4, axis=0), audio=True)
+        cut = tmp_path / "cut.mkv"
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        result = p2p("run", identity, cut, out)
+        assert result.returncode == 1
+        assert "1 incomplete" in result.stdout
+        assert "ends early: its header promises 4.00 s" in result.stdout
+        frames = read_clip(out / "cut.mkv")
+        assert len(frames) == read_record(out)[0]["frames"] > 10
+        assert [time for time, _ in frames] == [time for time, _ in read_clip(whole)][: len(frames)]
+        assert not leftovers(out)
+
+    def test_a_file_of_another_kind(self, identity, out, tmp_path):
+        (tmp_path / "notes.txt").write_text("x")
+        assert_refused(p2p("run", identity, tmp_path / "notes.txt", out), "not an image or video", ".png")
+
+
+class TestModels:
+    def test_a_missing_model(self, inputs, out, tmp_path):
+        for name in ("m.onnx", "m.pt", "m.plan"):
+            assert_refused(p2p("run", tmp_path / name, inputs, out), f"{name} does not exist")
+        assert not out.exists()
+
+    def test_a_pickle_that_would_run_code(self, inputs, out, tmp_path):
+        trap = tmp_path / "executed"
+
+        class RunsCode:
+            def __reduce__(self):
+                return os.mkdir, (str(trap),)
+
+        (tmp_path / "evil.pt").write_bytes(pickle.dumps(RunsCode()))
+        for arguments in (("run", tmp_path / "evil.pt", inputs, out), ("info", tmp_path / "evil.pt")):
+            assert_refused(p2p(*arguments), "could run any code, so it was refused")
+        assert_refused(p2p("export", tmp_path / "evil.pt", "-o", tmp_path), "refused and nothing was executed")
+        assert not trap.exists()
+        assert not out.exists()
+
+    def test_an_onnx_of_another_program(self, identity, inputs, out, tmp_path):
+        model = onnx.load(identity)
+        model.ClearField("metadata_props")
+        model.producer_name = "pytorch"
+        onnx.save(model, tmp_path / "other.onnx")
+        for arguments in (("run", tmp_path / "other.onnx", inputs, out), ("info", tmp_path / "other.onnx")):
+            assert_refused(p2p(*arguments), "another program (written by pytorch)", "p2p export")
+        assert not out.exists()
+
+    def test_a_plan_whose_sidecar_is_missing(self, inputs, out, tmp_path):
+        (tmp_path / "m.plan").write_bytes(b"plan")
+        for arguments in (("run", tmp_path / "m.plan", inputs, out), ("info", tmp_path / "m.plan")):
+            assert_refused(p2p(*arguments), "no sidecar m.plan.json beside it", "p2p export CKPT --trt")
+
+    def test_a_file_that_is_no_model(self, inputs, out, tmp_path):
+        (tmp_path / "m.txt").write_text("x")
+        assert_refused(p2p("run", tmp_path / "m.txt", inputs, out), "expected one of .onnx")
+        assert_refused(p2p("info", tmp_path / "m.txt"), "expected one of .onnx")
+
+    def test_a_gpu_that_is_not_there(self, identity, inputs, out):
+        result = p2p("run", identity, inputs, out, "--device", "cuda:42")
+        assert_refused(result, "cuda:42 was asked for", "--device cpu")
+        assert not out.exists()
+
+
+class TestOutputs:
+    def test_out_inside_in(self, identity, inputs):
+        for out in (inputs, inputs / "out"):
+            assert_refused(p2p("run", identity, inputs, out), "lies inside the input folder")
+        assert len(list(inputs.iterdir())) == 5
+
+    def test_existing_outputs_are_not_touched(self, identity, inputs, out):
+        out.mkdir()
+        (out / "003.png").write_bytes(b"precious")
+        assert_refused(p2p("run", identity, inputs, out), "003.png exists already", "--overwrite")
+        assert [path.name for path in out.iterdir()] == ["003.png"]
+        assert (out / "003.png").read_bytes() == b"precious"
+
+    def test_a_folder_without_write_permission(self, inputs, tmp_path):
+        """As an ordinary user: root may write everywhere, so a test that runs as root becomes nobody first."""
+        model = identity_onnx(tmp_path / "m.onnx")
+        out = tmp_path / "readonly"
+        out.mkdir()
+        for path in (*inputs.iterdir(), model):
+            path.chmod(0o644)
+        for folder in (inputs, *tmp_path.parents, tmp_path):
+            if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & stat.S_IXOTH:
+                folder.chmod(folder.stat().st_mode | 0o055)
+        out.chmod(0o555)
+
+        def run_as_nobody(source, target):
+            # The first run imports everything while the interpreter's own files can still be read.
+            code = (
+                "import os, sys\n"
+                "from p2p_deploy.cli import app\n"
+                "model, source, target, rehearsal = sys.argv[1:]\n"
+                "app(['run', model, source, rehearsal], standalone_mode=False)\n"
+                "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+                "app(['run', model, source, target])\n"
+            )
+            rehearsal = tmp_path / f"rehearsal-{target.name}"
+            command = [sys.executable, "-c", code, *map(str, (model, source, target, rehearsal))]
+            return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+
+        for target in (out, out / "new"):
+            result = run_as_nobody(inputs, target)
+            assert_refused(result, "readonly", "cannot be written: Permission denied", "Choose another output folder")
+        result = run_as_nobody(inputs / "000.png", out / "one.png")
+        assert_refused(result, "one.png cannot be written: Permission denied", "Take a folder you may write to")
+        assert not list(out.iterdir())
+
+
+class TestDiskFull:
+    """A limit on the size of files stands for the full disk: writing past it fails in the same places."""
+
+    def run_limited(self, limit, *arguments):
+        return p2p(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+
+    def test_images_that_were_done_stay_and_no_half_file_is_left(self, out, tmp_path):
+        flat = np.full((6, 256, 256, 3), 90, np.uint8)
+        write_images(tmp_path / "in", flat)
+        noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        (tmp_path / "in" / "004.png").write_bytes(encode_image(noise, ".png"))  # the one that is too large
+        model = identity_onnx(tmp_path / "m.onnx", size=256)
+        result = self.run_limited(60_000, "run", model, tmp_path / "in", out, "--batch", "1")
+        assert_refused(result, "004.png cannot be written: File too large", "and run again with --overwrite")
+        assert not leftovers(out)
+        outputs = sorted(path.name for path in out.glob("*.png"))
+        assert outputs[:4] == ["000.png", "001.png", "002.png", "003.png"]
+        assert "004.png" not in outputs
+        for name in outputs:
+            np.testing.assert_array_equal(read_image(out / name)[0], flat[0])
+        assert sorted(line["input"] for line in read_record(out) if "input" in line) == outputs
+
+    def test_a_clip_that_does_not_fit_leaves_nothing(self, identity, out, tmp_path):
+        random = np.random.default_rng(0)
+        make_clip(tmp_path / "clip.mp4", random.integers(0, 256, (40, 128, 128, 3), dtype=np.uint8), crf="30")
+        model = identity_onnx(tmp_path / "m.onnx", size=128)
+        result = self.run_limited(100_000, "run", model, tmp_path / "clip.mp4", out)
+        assert_refused(result, "clip.mp4 cannot be written: File too large")
+        assert [path.name for path in out.iterdir()] == ["p2p-run.jsonl"]
+
+    def test_an_export_that_does_not_fit_leaves_nothing(self, checkpoint, tmp_path):
+        result = self.run_limited(50_000, "export", checkpoint, "-o", tmp_path)
+        assert_refused(result, "cannot be written: File too large")
+        assert not list(tmp_path.iterdir())
+
+
+class TestCtrlC:
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "p2p_deploy", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def wait_for(self, condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def test_a_run_finishes_what_is_under_way_and_stops(self, out, tmp_path):
+        frames = photo_crops(7, 256)
+        for index in range(1500):
+            (tmp_path / "in").mkdir(exist_ok=True)
+            if index < 7:
+                (tmp_path / "in" / f"{index:04d}.png").write_bytes(encode_image(frames[index], ".png"))
+            else:
+                os.link(tmp_path / "in" / f"{index % 7:04d}.png", tmp_path / "in" / f"{index:04d}.png")
+        model = identity_onnx(tmp_path / "m.onnx", size=256)
+        process = self.start("run", model, tmp_path / "in", out, "--batch", "2")
+        self.wait_for(lambda: (out / "p2p-run.jsonl").exists() and len(read_lines(out)) > 20)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130, stderr
+        assert "Traceback" not in stderr
+        assert "stopping after what is under way" in stderr
+        assert "the rest is untouched" in stderr
+        assert "of 1500 inputs done" in stdout
+        outputs = {path.name for path in out.glob("*.png")}
+        assert 20 <= len(outputs) < 1500
+        assert outputs == {line["input"] for line in read_record(out) if "input" in line}
+        assert read_record(out)[-1]["summary"]["interrupted"]
+        assert not leftovers(out)
+        for name in sorted(outputs)[-3:]:
+            np.testing.assert_array_equal(read_image(out / name)[0], frames[int(name[:4]) % 7])
+
+    def test_a_training_stops_with_one_line(self, tmp_path):
+        for side in ("A", "B"):
+            write_images(tmp_path / "data" / side / "train", photo_crops(4, 48))
+        process = self.start(
+            *(
+                "train",
+                "pix2pix",
+                tmp_path / "data",
+                "-o",
+                tmp_path / "run",
+                "--size",
+                32,
+                "--ngf",
+                4,
+                "--steps",
+                100000,
+            )
+        )
+        self.wait_for(lambda: list((tmp_path / "run").glob("tensorboard/*")))
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in stderr
+        assert "stopped by Ctrl-C" in stderr
+
+
+def read_lines(folder):
+    return [json.loads(line) for line in (folder / "p2p-run.jsonl").read_text().split("\n")[:-1]]
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("run",),
+            ("run", "m.onnx", "in", "out", "--batch", "0"),
+            ("run", "m.onnx", "in", "out", "--no-such-option"),
+            ("export", "c.pt", "--size", "256"),
+            ("export", "c.pt", "--batch", "4,2,1"),
+            ("export", "c.pt", "--trt-flavour", "vanilla"),
+            ("train", "nothing", "data", "-o", "run"),
+            ("fly",),
+        ],
+    )
+    def test_what_cannot_be_parsed_is_exit_code_2(self, arguments):
+        result = p2p(*arguments)
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("train", "pix2pix", "missing", "-o", "run"), "missing is not a folder"),
+            (("export", "missing.pt"), "missing.pt does not exist"),
+            (("info", "missing.onnx"), "missing.onnx does not exist"),
+            (("bench", "missing.onnx"), "missing.onnx does not exist"),
+        ],
+    )
+    def test_what_is_missing_is_a_sentence(self, arguments, words, tmp_path):
+        assert_refused(p2p(*arguments, cwd=tmp_path), words)
+        assert not list(tmp_path.iterdir())

@@ -1,0 +1,213 @@
+"""Each command as its users call it, with good input; bad input is in test_bad_input.py."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from support import ROOT, assert_refused, invoke, make_clip, p2p, photo_crops, read_record, write_images
+
+from p2p_deploy import diagnosis
+from p2p_deploy.backends import onnxruntime
+
+BLOCKED = ("torch", "onnx", "onnxscript", "lightning_fabric", "tensorboard", "tensorrt_rtx_bindings", "cuda")
+
+
+def p2p_without(modules, *arguments, **kwargs):
+    """Run p2p in a process in which importing any of ``modules`` fails."""
+    import subprocess
+
+    block = f"import sys; sys.modules.update(dict.fromkeys({list(modules)!r})); "
+    code = block + "from p2p_deploy.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, **kwargs)
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    write_images(tmp_path / "in", photo_crops(5, 64))
+    make_clip(tmp_path / "in" / "clip.mp4", photo_crops(6, 64), audio=True)
+    return tmp_path / "in"
+
+
+class TestWithoutTorch:
+    def test_help_runs_and_info_need_neither_torch_nor_onnx(self, exported, inputs, tmp_path):
+        assert p2p_without(BLOCKED, "--help").returncode == 0
+        assert "64x64" in p2p_without(BLOCKED, "info", exported.onnx).stdout
+        assert "rtx" in p2p_without(BLOCKED, "info", exported.plan.plan).stdout
+        result = p2p_without(BLOCKED, "run", exported.onnx, inputs, tmp_path / "out")
+        assert result.returncode == 0, result.stderr
+        assert "6 of 6 inputs done: 11 frames" in result.stdout
+
+    def test_what_needs_torch_says_how_to_get_it(self, checkpoint, inputs, tmp_path):
+        for arguments in (("export", checkpoint), ("run", checkpoint, inputs, tmp_path / "out"), ("info", checkpoint)):
+            assert_refused(p2p_without(BLOCKED, *arguments), "torch", "pip install 'p2p-deploy[export]'")
+        for arguments in (("train", "pix2pix", inputs, "-o", tmp_path / "run"), ("demo", "-o", tmp_path / "demo")):
+            assert_refused(p2p_without(BLOCKED, *arguments), "pip install 'p2p-deploy[train]'")
+        assert_refused(p2p_without(BLOCKED, "bench"), "pip install 'p2p-deploy[export]'")
+
+    def test_without_a_runtime_one_sentence_says_what_to_install(self, exported, inputs, tmp_path):
+        result = p2p_without(("onnxruntime",), "run", exported.onnx, inputs, tmp_path / "out")
+        assert_refused(result, "needs ONNX Runtime", "pip install 'p2p-deploy[cpu]'")
+        assert not (tmp_path / "out").exists()
+
+    def test_importing_the_package_loads_no_runtime(self):
+        import subprocess
+
+        heavy = ("torch", "onnxruntime", "onnx", "tensorrt", "tensorrt_rtx_bindings", "cv2", "av", "numpy", "rich")
+        code = f"import sys, p2p_deploy, p2p_deploy.cli; print([m for m in {heavy} if m in sys.modules])"
+        assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == "[]"
+
+
+class TestRun:
+    def test_json_on_stdout_and_nothing_else(self, exported, inputs, tmp_path):
+        result = p2p("run", exported.onnx, inputs, tmp_path / "out", "--json")
+        assert result.returncode == 0
+        summary = json.loads(result.stdout)
+        assert (summary["done"], summary["frames"]) == (6, 11)
+        assert summary["frames_per_second"] > 0
+        assert read_record(tmp_path / "out")[-1]["summary"]["done"] == 6
+
+    def test_a_checkpoint_runs_too(self, checkpoint, inputs, tmp_path):
+        result = p2p("run", checkpoint, inputs, tmp_path / "out", "--batch", "2")
+        assert result.returncode == 0, result.stderr
+        assert len(list((tmp_path / "out").glob("*.png"))) == 5
+
+    def test_a_single_file_a_progress_bar_and_a_second_run(self, exported, inputs, tmp_path):
+        arguments = ("run", exported.onnx, inputs / "000.png", tmp_path / "one.jpg")
+        result = p2p(*arguments, "--progress")
+        assert result.returncode == 0
+        assert "1/1" in result.stderr
+        assert_refused(p2p(*arguments), "one.jpg exists already", "--overwrite")
+        assert p2p(*arguments, "--overwrite").returncode == 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "one.jpg"]
+
+    def test_recursive(self, exported, inputs, tmp_path):
+        (inputs / "sub").mkdir()
+        shutil.move(inputs / "000.png", inputs / "sub")
+        assert p2p("run", exported.onnx, inputs, tmp_path / "out", "--recursive").returncode == 0
+        assert (tmp_path / "out" / "sub" / "000.png").is_file()
+
+    def test_a_plan_is_recognised_and_the_onnx_beside_it_named(self, exported, inputs, tmp_path):
+        result = p2p("run", exported.plan.plan, inputs, tmp_path / "out")
+        assert_refused(result, "is a TensorRT plan", f"p2p run {exported.onnx}")
+        assert_refused(p2p("run", exported.plan.plan, inputs, tmp_path / "out", "--device", "cpu"), "not on the CPU")
+
+
+class TestTrainAndExport:
+    def test_from_pairs_to_a_plan(self, tmp_path):
+        frames = photo_crops(4, 48)
+        for side in ("A", "B"):
+            write_images(tmp_path / "data" / side / "train", frames)
+        options = ("--steps", 2, "--size", 32, "--batch", 2, "--ngf", 4, "--input-channels", 1, "--seed", 3)
+        more = ("--device", "cpu", "--direction", "BtoA", "--epochs", 1)
+        result = p2p("train", "pix2pix", tmp_path / "data", "-o", tmp_path / "run", *options, *more, "--progress")
+        assert result.returncode == 0, result.stderr
+        assert "2/2" in result.stderr
+        assert "G_L1" in result.stderr
+        assert f"p2p export {tmp_path / 'run' / 'ckpt.pt'}" in result.stdout
+
+        result = p2p("export", tmp_path / "run" / "ckpt.pt", "--trt", "--json", "--batch", "1,2,8", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        report = json.loads(result.stdout)
+        assert report["comparison"]["max_levels"] <= 1
+        assert report["plan"]["precision"]["half_convolutions"] == 10
+        assert {path.name for path in tmp_path.glob("ckpt*")} == {
+            "ckpt.onnx",
+            "ckpt.fp16.onnx",
+            "ckpt.plan",
+            "ckpt.plan.json",
+        }
+        assert json.loads((tmp_path / "ckpt.plan.json").read_text())["profile"] == [1, 2, 8]
+        facts = json.loads(p2p("info", tmp_path / "run" / "ckpt.pt", "--json").stdout)
+        assert facts["training"]["step"] == 2
+        assert facts["direction"] == "BtoA"
+
+    def test_output_is_a_file_or_an_existing_folder(self, checkpoint, tmp_path):
+        result = invoke("export", checkpoint, "-o", tmp_path)
+        assert result.returncode == 0
+        assert f"{tmp_path / 'small.onnx'}  FP32, 64x64, any batch; max " in result.stdout
+        assert (tmp_path / "small.onnx").is_file()
+        assert invoke("export", checkpoint, "-o", tmp_path / "named.onnx", "--size", "32x64").returncode == 0
+        assert "32x64" in invoke("info", tmp_path / "named.onnx").stdout
+        assert_refused(invoke("export", checkpoint, "-o", tmp_path / "missing"), "neither an existing folder nor")
+        assert_refused(invoke("export", checkpoint, "-o", tmp_path), "exists already", "--overwrite")
+
+    def test_the_flavour_that_is_not_installed_is_named(self, checkpoint, tmp_path):
+        result = p2p_without(("tensorrt",), "export", checkpoint, "--trt", "--trt-flavour", "tensorrt", "-o", tmp_path)
+        assert_refused(result, "pip install 'p2p-deploy[trt]'")
+        result = p2p_without(("tensorrt", *BLOCKED[-2:]), "export", checkpoint, "--trt", "-o", tmp_path)
+        assert_refused(result, "p2p-deploy[trt]", "p2p-deploy[trt-rtx]")
+        assert not list(tmp_path.iterdir())
+
+
+class TestBench:
+    def test_measures_each_batch_size(self, exported):
+        arguments = ("--batch", 1, "--batch", 3, "--warmup-ms", 10, "--duration-s", "0.3")
+        result = p2p("bench", exported.onnx, *arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        report = json.loads(result.stdout)
+        assert [entry["batch"] for entry in report["results"]] == [1, 3]
+        for entry in report["results"]:
+            latency = entry["latency_ms"]
+            assert 0 < latency["p50"]
+            assert (latency["p90"] is None) == (latency["samples"] < 10)
+            assert (latency["p99"] is None) == (latency["samples"] < 100)
+            assert entry["images_per_second"] == pytest.approx(entry["batch"] / latency["mean"] * 1e3, rel=0.01)
+        assert report["machine"]["cores"]
+        assert report["machine"]["onnxruntime"]
+        text = invoke("bench", exported.onnx, *arguments).stdout
+        assert "images/s" in text
+        assert "onnxruntime cpu" in text
+
+    def test_without_a_model_the_built_in_network_is_measured(self):
+        result = invoke("bench", "--batch", 1, "--warmup-ms", 0, "--duration-s", 0, "--json")
+        assert result.returncode == 0, result.stderr
+        (entry,) = json.loads(result.stdout)["results"]
+        assert entry["model"] == "unet_256.onnx"
+        assert entry["size"] == [256, 256]
+
+
+class TestInfoAndDoctor:
+    @pytest.mark.parametrize("kind", ["checkpoint", "onnx", "plan"])
+    def test_info_says_what_a_file_is(self, kind, checkpoint, exported):
+        path = {"checkpoint": checkpoint, "onnx": exported.onnx, "plan": exported.plan.plan}[kind]
+        result = invoke("info", path)
+        assert result.returncode == 0, result.stderr
+        for word in ("unet", "num_downs 5", "rgb uint8, (N, H, W, 3)", "running", "AtoB"):
+            assert word in result.stdout
+        facts = json.loads(invoke("info", path, "--json").stdout)
+        assert facts["bytes"] == path.stat().st_size
+
+    def test_doctor_says_what_is_here_and_mends_the_rest(self):
+        result = p2p("doctor")
+        assert result.returncode == 0
+        for word in ("ONNX Runtime", "NVIDIA GPU", "TensorRT for RTX", "libx264", "pip install 'p2p-deploy[trt]'"):
+            assert word in result.stdout
+        findings = {finding["name"]: finding for finding in json.loads(invoke("doctor", "--json").stdout)}
+        assert findings["ONNX Runtime"]["ok"]
+        assert not findings["TensorRT execution"]["ok"]
+
+    def test_doctor_fails_without_a_runtime_and_says_what_to_install(self):
+        result = p2p_without(BLOCKED + ("onnxruntime",), "doctor")
+        assert result.returncode == 1
+        assert "pip install 'p2p-deploy[cpu]'" in result.stdout
+        assert "Traceback" not in result.stderr
+
+    def test_doctor_says_which_of_two_runtimes_to_remove(self, monkeypatch):
+        monkeypatch.setattr(onnxruntime, "installed_packages", lambda: list(onnxruntime.PACKAGES))
+        finding = next(finding for finding in diagnosis.diagnose() if finding.name == "ONNX Runtime")
+        assert not finding.ok
+        assert "Both onnxruntime and onnxruntime-gpu" in finding.detail
+        assert "pip uninstall -y onnxruntime onnxruntime-gpu" in finding.fix
+
+
+def test_the_version():
+    assert p2p("--version").stdout.startswith("p2p-deploy 0.")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = p2p("--debug", "info", tmp_path / "missing.onnx")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "does not exist" in result.stderr
