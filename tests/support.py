@@ -41,7 +41,7 @@ def photo_crops(count: int, size: int, channels: int = 3, seed: int = 0) -> np.n
 
 
 def write_images(folder: Path, frames: np.ndarray, suffix: str = ".png") -> list[Path]:
-    """Write frames as 000.png, 001.png, …"""
+    """Write frames as 000.png, 001.png and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:03d}{suffix}" for index in range(len(frames))]
     for path, frame in zip(paths, frames, strict=True):
@@ -63,7 +63,7 @@ def unet_spec(*, size: int = 64, num_downs: int = 5, ngf: int = 4, in_channels: 
 
 
 def varied_generator(spec: ModelSpec, seed: int = 0):
-    """A generator whose output varies with its input: BatchNorm statistics from photographs, a head that saturates little.
+    """A generator whose output varies with its input: statistics from photographs, a head that saturates little.
 
     A freshly initialised network answers almost the same grey to everything, and any comparison of it would pass.
     """

@@ -8,8 +8,8 @@ from p2p_deploy.errors import require
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
 
-def export_builtin(folder: Path, *, ngf: int = 64, num_downs: int = 8) -> Path:
-    """Export a pix2pix U-Net with random weights: ``unet_256`` of the paper by default.
+def export_builtin(folder: Path) -> Path:
+    """Export a pix2pix U-Net with random weights; see ``reference_spec``.
 
     Returns:
         The ONNX file, in ``folder``.
@@ -24,19 +24,23 @@ def export_builtin(folder: Path, *, ngf: int = 64, num_downs: int = 8) -> Path:
     from p2p_deploy.export.onnx import write_onnx
     from p2p_deploy.generators import build_generator
 
-    size = 2**num_downs
-    spec = ModelSpec(
-        name=f"unet_{size}",
-        arch="unet",
-        arch_kwargs={"num_downs": num_downs, "ngf": ngf},
-        inputs=(ImageSpec.for_channels(3),),
-        output=ImageSpec.for_channels(3),
-        size_multiple=size,
-        min_size=size,
-        train_size=(size, size),
-        fixed_size=(size, size),
-    )
+    spec = reference_spec()
     torch.manual_seed(0)
     path = folder / f"{spec.name}.onnx"
     write_onnx(build_generator(spec.arch, spec.arch_kwargs).eval(), spec, path)
     return path
+
+
+def reference_spec() -> ModelSpec:
+    """``unet_256`` of the paper: eight downs, ngf 64, 256 x 256 pixels."""
+    return ModelSpec(
+        name="unet_256",
+        arch="unet",
+        arch_kwargs={"num_downs": 8, "ngf": 64},
+        inputs=(ImageSpec.for_channels(3),),
+        output=ImageSpec.for_channels(3),
+        size_multiple=256,
+        min_size=256,
+        train_size=(256, 256),
+        fixed_size=(256, 256),
+    )

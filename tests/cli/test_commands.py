@@ -150,7 +150,7 @@ class TestBench:
         assert [entry["batch"] for entry in report["results"]] == [1, 3]
         for entry in report["results"]:
             latency = entry["latency_ms"]
-            assert 0 < latency["p50"]
+            assert latency["p50"] > 0
             assert (latency["p90"] is None) == (latency["samples"] < 10)
             assert (latency["p99"] is None) == (latency["samples"] < 100)
             assert entry["images_per_second"] == pytest.approx(entry["batch"] / latency["mean"] * 1e3, rel=0.01)
@@ -189,7 +189,7 @@ class TestInfoAndDoctor:
         assert not findings["TensorRT execution"]["ok"]
 
     def test_doctor_fails_without_a_runtime_and_says_what_to_install(self):
-        result = p2p_without(BLOCKED + ("onnxruntime",), "doctor")
+        result = p2p_without((*BLOCKED, "onnxruntime"), "doctor")
         assert result.returncode == 1
         assert "pip install 'p2p-deploy[cpu]'" in result.stdout
         assert "Traceback" not in result.stderr

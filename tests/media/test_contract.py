@@ -91,7 +91,7 @@ def test_an_aborted_sink_leaves_nothing(source, path, tmp_path):
     sink = open_sink(tmp_path / "out" / f"result{path.suffix}", source)
     sink.write(*next(iter(read_all(source))))
     sink.abort()
-    assert not [file for file in (tmp_path / "out").iterdir()]
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"just text, whatever the suffix says", b"\x00" * 5000])

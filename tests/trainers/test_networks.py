@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from trainers.discriminators import PatchGAN, init_weights, pair, set_trainable
-from trainers.losses import bce_gan_loss
 from trainers.loop import Schedule
+from trainers.losses import bce_gan_loss
 
 
 @pytest.mark.parametrize(("side", "logits"), [(128, 14), (256, 30), (286, 33), (512, 62)])
