@@ -14,7 +14,6 @@ Images are decoded and encoded on pools; the frames of a video on one thread eac
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import deque
@@ -27,7 +26,7 @@ from typing import Any
 import cv2
 
 from p2p_deploy import pixels
-from p2p_deploy.backends.base import Backend, Slot
+from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import ItemFailed, P2PError
 from p2p_deploy.jobs import Job, JobList, plan_jobs
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
@@ -151,7 +150,7 @@ class _Run:
                 return executor
 
             # Keyed by whether the source is sequential.
-            workers = os.cpu_count() or 1
+            workers = available_cores()
             self.decoders = {False: pool("decode", workers), True: pool("decode-video", 1)}
             self.encoders = {False: pool("encode", workers), True: pool("encode-video", 1)}
             self._loop(free)

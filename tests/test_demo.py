@@ -2,7 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
+import av
+import cv2
+import numpy as np
+import onnxruntime
 import pytest
 from support import assert_refused, invoke, read_clip, read_record
 
@@ -43,10 +48,37 @@ def test_it_trains_exports_and_runs_over_pictures_and_the_clip(demo):
     assert read_clip(folder / "output" / "bigbuckbunny.mp4")[0][1].shape == (720, 1280, 3)
 
 
+def compare_clip(model: Path, source: Path, output: Path) -> list[tuple[float, float]]:
+    """For each frame: PSNR against a session called directly, and mean difference from the input, grey levels."""
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    found = []
+    with av.open(str(source)) as before, av.open(str(output)) as after:
+        for fed, got in zip(before.decode(video=0), after.decode(video=0), strict=True):
+            # The stream carries no matrix; at 720 lines it is BT.709.
+            rgb, result = (
+                frame.reformat(format="rgb24", src_colorspace="ITU709", dst_color_range="JPEG").to_ndarray()
+                for frame in (fed, got)
+            )
+            grey = cv2.cvtColor(cv2.resize(rgb, (128, 128), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+            direct = session.run(None, {"frames": grey[None, :, :, None]})[0][0]
+            direct = cv2.resize(direct, rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+            found.append((cv2.PSNR(direct, result), float(np.abs(rgb.astype(int) - result).mean())))
+    return found
+
+
+def test_every_frame_of_the_clip_is_the_networks_and_not_the_sources(demo):
+    folder, _ = demo
+    clip = "bigbuckbunny.mp4"
+    found = compare_clip(folder / "model" / "colouring.onnx", folder / "input" / clip, folder / "output" / clip)
+    assert len(found) == 132
+    assert min(psnr for psnr, _ in found) > 35  # the codec's loss
+    assert min(difference for _, difference in found) > 5
+
+
 def test_the_page_shows_triplets_and_marks_the_held_out_one(demo):
     page = (demo[0] / "index.html").read_text()
     assert page.count("<figure>") == 6
-    assert page.count("data:image/jpeg;base64,") == 18
+    assert page.count("data:image/jpeg;base64,") == 18 + 2
     assert page.count("held out: never seen in training") == 1
     held_out = re.search(r"<figcaption>motorcycle <b>held out", page)
     assert held_out
@@ -62,7 +94,6 @@ def test_an_existing_folder_is_refused(demo):
 def test_crops_that_are_measured_on_are_not_those_that_are_trained_on(tmp_path):
     path = photos.photos()["coffee"]
     photo = read_image(path)[0]
-    import numpy as np
 
     def some(seed):
         random = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ test does the rest.
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,6 +17,12 @@ import numpy as np
 
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
+
+
+def available_cores() -> int:
+    """CPU cores this process may use, which in a container can be fewer than the machine has."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def pageable(byte_count: int) -> Pixels:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.base import Backend, Slot
+from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, P2PError
 from p2p_deploy.spec import METADATA_KEY, ModelSpec
 
@@ -82,7 +81,7 @@ class OnnxRuntimeBackend(Backend):
     def __init__(self, path: Path, options: OnnxRuntimeOptions | None = None) -> None:
         options = options or OnnxRuntimeOptions()
         self._runtime = import_runtime()
-        self._threads = options.threads or os.cpu_count() or 1
+        self._threads = options.threads or available_cores()
         device, providers = _providers(self._runtime, options.device)
         self._session = self._open(path, providers, options.optimize)
         if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from p2p_deploy.backends.base import Backend
+from p2p_deploy.backends.base import Backend, available_cores
 
 PACKAGES = ("p2p-deploy", "numpy", "opencv-python-headless", "av", "onnxruntime", "onnxruntime-gpu", "torch")
 
@@ -88,7 +87,7 @@ def describe_machine() -> dict[str, str]:
             continue
     return {
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": str(available_cores()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **versions,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import av
 
+from p2p_deploy.pixels import Pixels
+
 
 @dataclass(frozen=True)
 class ClipFacts:
@@ -35,3 +37,10 @@ def clip_facts(path: Path) -> ClipFacts:
         for packet in container.demux(container.streams.audio) if container.streams.audio else ():
             packets += packet.dts is not None
     return ClipFacts(frames, end, packets)
+
+
+def middle_frame(path: Path) -> Pixels:
+    """The frame half-way through, (H, W, 3) uint8 RGB, at most one key frame early."""
+    with av.open(str(path)) as container:
+        container.seek((container.duration or 0) // 2)
+        return next(container.decode(video=0)).to_ndarray(format="rgb24")

@@ -72,7 +72,7 @@ class L1:
     def __str__(self) -> str:
         return (
             f"{self.network:.3f} (grey copied {self.grey:.3f}, mean colour {self.mean_colour:.3f}): "
-            f"{self.ratio:.2f} of the better"
+            f"{self.ratio:.2f} of the better of the two"
         )
 
 

@@ -7,6 +7,7 @@ import html
 from pathlib import Path
 
 from p2p_deploy import pixels
+from p2p_deploy.demo.clips import middle_frame
 from p2p_deploy.demo.photos import HELD_OUT_PHOTOS
 from p2p_deploy.demo.report import DemoReport
 from p2p_deploy.media.images import encode_image, read_image
@@ -46,7 +47,9 @@ def write_page(report: DemoReport) -> Path:
     """Write ``index.html`` into the demo's folder and return its path."""
     page = report.folder / "index.html"
     clips = "".join(
-        f'<video controls loop src="{side}/{html.escape(report.clip)}"></video>' for side in ("input", "output")
+        f'<video controls loop poster="{_embed(middle_frame(report.folder / side / report.clip))}" '
+        f'src="{side}/{html.escape(report.clip)}"></video>'
+        for side in ("input", "output")
     )
     text = _PAGE.format(
         steps=report.steps,
