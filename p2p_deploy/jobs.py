@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -72,9 +73,7 @@ def plan_jobs(source: Path, out: Path, *, recursive: bool = False, overwrite: bo
         raise InputError(f"{source} does not exist. Expected an image, a video or a folder of them.")
     if plan.folder is not None and plan.folder.exists() and not plan.folder.is_dir():
         raise OutputError(f"{plan.folder} is a file, and the outputs need a folder of that name. Choose another place.")
-    for job in plan.jobs:
-        if job.output.resolve() == job.source.resolve():
-            raise OutputError(f"{job.output} would replace its own input. Choose another output folder.")
+    _refuse_among_inputs(source, plan)
     refuse_existing([job.output for job in plan.jobs], overwrite)
     return plan
 
@@ -92,8 +91,8 @@ def _list_folder(folder: Path, recursive: bool) -> _Listing:
     for found in _walk(folder, recursive):
         if found.is_dir():
             folders += 1
-        elif found.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
-            files.append(found)
+        elif found.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and (found.is_file() or found.is_symlink()):
+            files.append(found)  # a dangling link is an input that fails; a pipe or a socket is none
         else:
             ignored += 1
     return _Listing(sorted(files), ignored, folders)
@@ -109,19 +108,34 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
 
 def _lay_out(source: Path, files: list[Path], out: Path) -> list[Job]:
-    """Mirror the tree. Where two inputs would get one name (a.jpg, a.bmp), both keep their suffix."""
+    """Mirror the tree; no two inputs share an output.
+
+    Where two would (a.jpg, a.bmp), each keeps its suffix (a.jpg.png, a.bmp.png), and what still collides gets a number.
+    Names are compared without case, because some file systems do.
+    """
     names = [file.relative_to(source) for file in files]
     wanted = [name if is_video(name) else name.with_suffix(IMAGE_OUTPUT_SUFFIX) for name in names]
-    # Compared without case, because some file systems do.
-    taken = Counter(str(name).casefold() for name in wanted)
-    return [
-        Job(
-            file,
-            out / (target if taken[str(target).casefold()] == 1 else name.with_name(name.name + target.suffix)),
-            name.as_posix(),
-        )
-        for file, name, target in zip(files, names, wanted, strict=True)
-    ]
+    claims = Counter(_folded(target) for target in wanted)
+    taken = {folded for folded, count in claims.items() if count == 1}
+    jobs = []
+    for file, name, target in zip(files, names, wanted, strict=True):
+        if claims[_folded(target)] > 1:
+            target = _free_name(name.with_name(name.name + target.suffix), taken)
+            taken.add(_folded(target))
+        jobs.append(Job(file, out / target, name.as_posix()))
+    return jobs
+
+
+def _folded(path: Path) -> str:
+    return str(path).casefold()
+
+
+def _free_name(path: Path, taken: set[str]) -> Path:
+    for number in itertools.count(2):
+        if _folded(path) not in taken:
+            break
+        path = path.with_name(f"{path.stem.removesuffix(f'-{number - 1}')}-{number}{path.suffix}")
+    return path
 
 
 def _single(source: Path, out: Path) -> JobList:
@@ -137,9 +151,25 @@ def _single(source: Path, out: Path) -> JobList:
                 f"{source} is {_kind(source)} and cannot become {out.name}, {_kind(out)}. Choose another suffix, "
                 "or a folder."
             )
+        if is_video(source) and out.suffix.lower() != suffix:
+            raise OutputError(
+                f"{source.name} cannot become {out.name}: a video keeps its container. Name the output *{suffix}, "
+                "or a folder."
+            )
         return JobList((Job(source, out, source.name),), None)
     name = source.name if is_video(source) else source.with_suffix(IMAGE_OUTPUT_SUFFIX).name
     return JobList((Job(source, out / name, source.name),), out)
+
+
+def _refuse_among_inputs(source: Path, plan: JobList) -> None:
+    """No output may replace its input, or land in the input folder (as with OUT above IN and IN in itself)."""
+    root = source.resolve()
+    for job in plan.jobs:
+        output = job.output.parent.resolve() / job.output.name
+        if output == job.source.resolve():
+            raise OutputError(f"{job.output} would replace its own input. Choose another output folder.")
+        if source.is_dir() and root in output.parents:
+            raise OutputError(f"{job.output} would lie inside the input folder {source}. Choose another output folder.")
 
 
 def _refuse_out_inside(source: Path, out: Path) -> None:

@@ -21,22 +21,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 
 from p2p_deploy import pixels
 from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import ItemFailed, P2PError
-from p2p_deploy.jobs import Job, JobList, plan_jobs
+from p2p_deploy.jobs import Job, plan_jobs
+from p2p_deploy.ledger import InputState, Ledger
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
-from p2p_deploy.media import EndOfStream, Frame, FrameSink, FrameSource, Item, is_video, open_sink, open_source
+from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video, open_sink, open_source
 from p2p_deploy.summary import Progress, RunSummary
 
 DEFAULT_BATCH = 4
 # One slot being filled, one being computed, one being written, and one to spare for whichever stage is late.
 SLOTS = 4
-MAX_ERRORS_KEPT = 100
 
 
 def run(
@@ -47,7 +46,7 @@ def run(
     batch: int = DEFAULT_BATCH,
     recursive: bool = False,
     overwrite: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> RunSummary:
     """Run a model over an image, a video, or a folder of both.
@@ -74,30 +73,17 @@ def run(
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    plan = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite)
-    record = RunRecord(plan.folder / RECORD_NAME if plan.folder else None)
+    jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite)
+    record = RunRecord(jobs.folder / RECORD_NAME if jobs.folder else None)
+    ledger = Ledger(jobs, record, model.size)
+    started = time.perf_counter()
     try:
-        return _Run(model, plan, record, batch, on_progress, cancel or threading.Event()).run()
+        _Run(model, jobs.jobs, ledger, batch, cancel or threading.Event()).run(lambda: on_progress(ledger.progress()))
+        ledger.summary.seconds = time.perf_counter() - started
+        record.append({"summary": ledger.summary.to_dict()})
     finally:
         record.close()
-
-
-@dataclass(slots=True, eq=False)
-class _Input:
-    """One job under way. The main thread owns it; ``sink`` and ``error`` may be set by the thread that encodes it."""
-
-    job: Job
-    source: FrameSource | None = None
-    sink: FrameSink | None = None
-    expected: int = 0
-    issued: int = 0  # items handed to a decoding thread
-    settled: int = 0  # items that are written, failed, or past the end
-    listed: bool = False  # every item has been issued
-    closing: bool = False
-    frames: int = 0
-    error: str | None = None
-    notes: set[str] = field(default_factory=set)
-    started: float = field(default_factory=time.perf_counter)
+    return ledger.summary
 
 
 @dataclass(slots=True)
@@ -105,41 +91,34 @@ class _Batch:
     """A slot under way: rows being decoded, then rows being written."""
 
     slot: Slot
-    decoding: list[tuple[_Input, Future[Frame]]]
-    rows: list[tuple[_Input, Frame]] = field(default_factory=list)
-    writing: deque[tuple[_Input, Frame, Future[None]]] = field(default_factory=deque)
+    decoding: list[tuple[InputState, Future[Frame]]]
+    rows: list[tuple[InputState, Frame]] = field(default_factory=list)
+    writing: deque[tuple[InputState, Frame, Future[None]]] = field(default_factory=deque)
+
+    def written(self) -> bool:
+        """Whether every row has been written, or has failed."""
+        return all(future.done() for _, _, future in self.writing)
 
 
 class _Run:
+    """One run: the slots and what is in them."""
+
     def __init__(
-        self,
-        model: Backend,
-        plan: JobList,
-        record: RunRecord,
-        batch: int,
-        on_progress: Callable[[Progress], None] | None,
-        cancel: threading.Event,
+        self, model: Backend, jobs: tuple[Job, ...], ledger: Ledger, capacity: int, cancel: threading.Event
     ) -> None:
         self.model = model
-        self.jobs = plan.jobs
-        self.record = record
-        self.capacity = batch
-        self.on_progress = on_progress
+        self.jobs = jobs
+        self.ledger = ledger
+        self.capacity = capacity
         self.cancel = cancel
-        self.summary = RunSummary(
-            model.size, len(plan.jobs), ignored=plan.ignored, record=str(record.path) if record.path else None
-        )
-        self.expected = sum(not is_video(job.source) for job in plan.jobs)
         self.work = self._issue()
         self.exhausted = False
-        self.open: set[_Input] = set()  # inputs without their final line in the record
         self.decoding: deque[_Batch] = deque()
         self.running: deque[_Batch] = deque()
         self.writing: deque[_Batch] = deque()
-        self.closing: deque[tuple[_Input, Future[None]]] = deque()
+        self.closing: deque[tuple[InputState, Future[None]]] = deque()
 
-    def run(self) -> RunSummary:
-        started = time.perf_counter()
+    def run(self, report: Callable[[], None]) -> None:
         free = deque(self.model.slots(SLOTS + self.model.in_flight - 1, self.capacity))
         with contextlib.ExitStack() as stack:
             stack.callback(self._tidy)  # after the pools have stopped
@@ -150,15 +129,11 @@ class _Run:
                 return executor
 
             # Keyed by whether the source is sequential.
-            workers = available_cores()
-            self.decoders = {False: pool("decode", workers), True: pool("decode-video", 1)}
-            self.encoders = {False: pool("encode", workers), True: pool("encode-video", 1)}
-            self._loop(free)
-        self.summary.seconds = time.perf_counter() - started
-        self.record.append({"summary": self.summary.to_dict()})
-        return self.summary
+            self.decoders = {False: pool("decode", available_cores()), True: pool("decode-video", 1)}
+            self.encoders = {False: pool("encode", available_cores()), True: pool("encode-video", 1)}
+            self._loop(free, report)
 
-    def _loop(self, free: deque[Slot]) -> None:
+    def _loop(self, free: deque[Slot], report: Callable[[], None]) -> None:
         while True:
             while free and not self.exhausted:
                 batch = self._fill(free[0])
@@ -170,36 +145,38 @@ class _Run:
             while self.running and (len(self.running) >= self.model.in_flight or not self.decoding):
                 self._write(self.running.popleft())
             # Only when there is nothing to compute are the oldest writes worth waiting for.
-            while self.writing and (_written(self.writing[0]) or not (self.decoding or self.running)):
+            while self.writing and (self.writing[0].written() or not (self.decoding or self.running)):
                 self._settle(self.writing[0])
                 free.append(self.writing.popleft().slot)
             while self.closing and (self.closing[0][1].done() or not (self.decoding or self.writing)):
-                self._closed(*self.closing.popleft())
-            self._report()
+                self._closed(*self.closing[0])
+                self.closing.popleft()
+            report()
             if self.exhausted and not (self.decoding or self.running or self.writing or self.closing):
                 return
 
-    def _issue(self) -> Iterator[tuple[_Input, Item]]:
+    def _issue(self) -> Iterator[tuple[InputState, FrameSource, Item]]:
         """The items of all inputs in order; each input is opened when its turn comes."""
         for job in self.jobs:
-            state = _Input(job)
-            self.open.add(state)
+            if self.cancel.is_set():
+                self.ledger.summary.interrupted = True
+                return
+            state = self.ledger.start(job)
             try:
-                state.source = open_source(job.source)
+                source = open_source(job.source)
             except ItemFailed as exc:
                 state.error = str(exc)
-                self._finish(state)
+                self.ledger.finish(state)
                 continue
-            state.expected = state.source.expected_frames or 0
-            self.expected += state.expected if is_video(job.source) else 0
-            for item in state.source.items():
+            self.ledger.opened(state, source)
+            for item in source.items():
                 if self.cancel.is_set():
-                    self.summary.interrupted = True
+                    self.ledger.summary.interrupted = True
                     return
                 if state.error:
                     break
                 state.issued += 1
-                yield state, item
+                yield state, source, item
             state.listed = True
             self._check(state)
 
@@ -211,10 +188,9 @@ class _Run:
             if issued is None:
                 self.exhausted = True
                 break
-            state, item = issued
-            assert state.source is not None
-            executor = self.decoders[state.source.sequential]
-            batch.decoding.append((state, executor.submit(_decode, state.source, item, row_HWC)))
+            state, source, item = issued
+            future = self.decoders[source.sequential].submit(_decode, source, item, row_HWC)
+            batch.decoding.append((state, future))
         return batch
 
     def _infer(self, batch: _Batch) -> None:
@@ -244,8 +220,7 @@ class _Run:
         """Wait for the outputs and hand them to the encoding threads."""
         self.model.wait(batch.slot)
         for (state, frame), row_HWC in zip(batch.rows, batch.slot.output, strict=False):
-            assert state.source is not None
-            future = self.encoders[state.source.sequential].submit(_encode, state, frame, row_HWC)
+            future = self.encoders[is_video(state.job.source)].submit(_encode, state, frame, row_HWC)
             batch.writing.append((state, frame, future))
         self.writing.append(batch)
 
@@ -258,85 +233,51 @@ class _Run:
             except ItemFailed as exc:
                 state.error = state.error or str(exc)
             else:
-                state.frames += 1
-                self.summary.frames += 1
-                state.notes.update(frame.notes, _fitting_notes(frame, self.model))
+                self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model)])
             batch.writing.popleft()
             self._settled(state)
 
-    def _settled(self, state: _Input) -> None:
+    def _settled(self, state: InputState) -> None:
         state.settled += 1
         self._check(state)
 
-    def _check(self, state: _Input) -> None:
+    def _check(self, state: InputState) -> None:
         """Finish an input when nothing of it is under way any more."""
         if state.closing or not state.listed or state.settled < state.issued:
             return
         state.closing = True
         if state.sink is None:
-            self._finish(state)
+            self.ledger.finish(state)
         else:
             end = state.sink.abort if state.error else state.sink.close
             self.closing.append((state, self.encoders[True].submit(end)))
 
-    def _closed(self, state: _Input, future: Future[None]) -> None:
+    def _closed(self, state: InputState, future: Future[None]) -> None:
         try:
             future.result()
         except ItemFailed as exc:
             state.error = state.error or str(exc)
             if state.sink is not None:
                 state.sink.abort()
-        self._finish(state)
-
-    def _finish(self, state: _Input) -> None:
-        """The final line of an input."""
-        source, summary = state.source, self.summary
-        if source is not None:
-            source.close()
-        damage = source.damage if source else None
-        if not state.frames and not state.error:
-            state.error = damage or f"{state.job.source} has no frame that can be read."
-        status = "failed" if state.error else "partial" if damage else "done"
-        sentence = state.error or damage
-        self.record.append(
-            {
-                "input": state.job.name,
-                "status": status,
-                "output": None if state.error else str(state.job.output),
-                "frames": state.frames,
-                "seconds": round(time.perf_counter() - state.started, 4),
-                "notes": sorted(state.notes),
-                "error": sentence,
-            }
-        )
-        self.open.discard(state)
-        setattr(summary, status, getattr(summary, status) + 1)
-        summary.notes.update(state.notes)
-        if sentence and len(summary.errors) < MAX_ERRORS_KEPT:
-            summary.errors.append((state.job.name, sentence))
-        self.expected += state.frames - state.expected if is_video(state.job.source) else state.frames - 1
-
-    def _report(self) -> None:
-        if self.on_progress is None:
-            return
-        summary = self.summary
-        bad = summary.failed + summary.partial
-        finished = bad + summary.done
-        self.on_progress(Progress(finished, summary.inputs_total, bad, summary.frames, self.expected))
+        self.ledger.finish(state)
 
     def _tidy(self) -> None:
-        """After the pools have stopped: record images that were written meanwhile, remove what is unfinished."""
+        """After the pools have stopped: record what was completed meanwhile, remove what was not."""
         for batch in self.writing:
-            for state, _, future in batch.writing:
-                if state.sink is None and future.done() and not future.cancelled() and not future.exception():
-                    state.frames = 1
-                    with contextlib.suppress(P2PError):  # the disk may be what failed
-                        self._finish(state)
-        for state in self.open:
-            if state.sink is not None:
-                state.sink.abort()
-            if state.source is not None:
-                state.source.close()
+            for state, frame, future in batch.writing:
+                if state.sink is None and _succeeded(future):
+                    self.ledger.wrote(state, frame.notes)
+                    self._record_quietly(state)
+        for state, future in self.closing:
+            if _succeeded(future):
+                self._record_quietly(state)
+        for state in list(self.ledger.unfinished):
+            self.ledger.abandon(state)
+
+    def _record_quietly(self, state: InputState) -> None:
+        with contextlib.suppress(P2PError):  # the disk may be what ended the run
+            self.ledger.finish(state)
+        self.ledger.unfinished.discard(state)
 
 
 def _decode(source: FrameSource, item: Item, row_HWC: pixels.Pixels) -> Frame:
@@ -348,22 +289,27 @@ def _decode(source: FrameSource, item: Item, row_HWC: pixels.Pixels) -> Frame:
     return frame
 
 
-def _encode(state: _Input, frame: Frame, row_HWC: pixels.Pixels) -> None:
+def _encode(state: InputState, frame: Frame, row_HWC: pixels.Pixels) -> None:
     assert state.source is not None
     if state.error:
         raise ItemFailed(state.error)
     image_HWC = pixels.restore(row_HWC, *frame.size)
-    if not state.source.sequential:
-        sink = open_sink(state.job.output, state.source)
-        try:
-            sink.write(frame, image_HWC)
-            sink.close()
-        except BaseException:
-            sink.abort()
-            raise
+    if state.source.sequential:
+        _append(state, state.source, frame, image_HWC)
         return
+    sink = open_sink(state.job.output, state.source)
+    try:
+        sink.write(frame, image_HWC)
+        sink.close()
+    except BaseException:
+        sink.abort()
+        raise
+
+
+def _append(state: InputState, source: FrameSource, frame: Frame, image_HWC: pixels.Pixels) -> None:
+    """Add a frame to a video; once one fails, the video has failed, and no later frame may be written to it."""
     if state.sink is None:
-        state.sink = open_sink(state.job.output, state.source)
+        state.sink = open_sink(state.job.output, source)
     try:
         state.sink.write(frame, image_HWC)
     except ItemFailed as exc:
@@ -371,12 +317,12 @@ def _encode(state: _Input, frame: Frame, row_HWC: pixels.Pixels) -> None:
         raise
 
 
-def _written(batch: _Batch) -> bool:
-    return all(future.done() for _, _, future in batch.writing)
+def _succeeded(future: Future[None]) -> bool:
+    return future.done() and not future.cancelled() and not future.exception()
 
 
 def _fitting_notes(frame: Frame, model: Backend) -> list[str]:
-    notes: list[Any] = []
+    notes = []
     height, width = model.size
     if frame.size != model.size:
         notes.append(f"resized to {height}x{width} and back")

@@ -16,14 +16,19 @@ Pixels = NDArray[np.uint8]
 def resize(image_HWC: Pixels, height: int, width: int) -> Pixels:
     """Resize to height x width, changing the aspect ratio if need be.
 
-    Shrinking averages areas and enlarging is bicubic: bicubic shrinking aliases in OpenCV, which does not widen its
-    kernel. An image of the right size is returned as it is.
+    Sides that shrink are averaged by area, sides that grow are bicubic, each in a pass of its own when the image has
+    one of each: OpenCV does not widen its bicubic kernel and would alias, and its area mode does not average an image
+    that grows in one direction. An image of the right size is returned as it is.
     """
     source_height, source_width = image_HWC.shape[:2]
     if (source_height, source_width) == (height, width):
         return image_HWC
-    shrinking = height * width < source_height * source_width
-    resized = cv2.resize(image_HWC, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+    smaller = (min(height, source_height), min(width, source_width))
+    resized = image_HWC
+    if smaller != (source_height, source_width):
+        resized = cv2.resize(resized, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        resized = cv2.resize(resized, (width, height), interpolation=cv2.INTER_CUBIC)
     return resized.reshape(height, width, -1)  # OpenCV drops a channel axis of length 1
 
 

@@ -22,7 +22,8 @@ from p2p_deploy import pipeline, pixels
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.errors import Failed, ItemFailed, OutputError
 from p2p_deploy.media.images import ImageSink, encode_image, read_image
-from p2p_deploy.media.video import VideoSink, VideoSource
+from p2p_deploy.media.video_sink import VideoSink
+from p2p_deploy.media.video_source import VideoSource
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -42,6 +43,16 @@ def images(tmp_path):
 
 def by_input(folder):
     return {line["input"]: line for line in read_record(folder) if "input" in line}
+
+
+def check_record(folder):
+    """What is there is recorded as done, what is recorded as done is there, and nothing else is."""
+    lines = by_input(folder)
+    outputs = {path.name for path in folder.iterdir() if path.suffix != ".jsonl"}
+    assert outputs == {name for name, line in lines.items() if line["status"] in ("done", "partial")}
+    assert all(line["output"] is None for line in lines.values() if line["status"] in ("failed", "interrupted"))
+    assert not leftovers(folder)
+    return outputs
 
 
 class TestResults:
@@ -260,10 +271,7 @@ class TestInjectedFailures:
         with pytest.raises(type(error)):
             p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
         assert threading.active_count() == threads
-        assert not leftovers(tmp_path)
-        outputs = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".jsonl"}
-        recorded = {line["input"] for line in by_input(tmp_path / "out").values() if line["status"] == "done"}
-        assert outputs == recorded  # what is there is recorded, what is recorded is there
+        check_record(tmp_path / "out")
         assert not any("summary" in line for line in read_record(tmp_path / "out"))
 
     def test_a_source_that_fails_while_listing_stops_the_run(self, model, kind, tmp_path, monkeypatch):
@@ -273,11 +281,13 @@ class TestInjectedFailures:
             p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
 
     def test_a_full_disk_leaves_whole_files_and_a_true_record(self, model, kind, tmp_path, monkeypatch):
-        real, count = ImageSink.write, [0]
+        real, count, lock = ImageSink.write, [0], threading.Lock()
 
         def full(self, frame, image):
-            count[0] += 1
-            if count[0] > 9:
+            with lock:
+                count[0] += 1
+                fits = count[0] <= 9
+            if not fits:
                 raise Failed("No space left on device")
             real(self, frame, image)
 
@@ -286,8 +296,7 @@ class TestInjectedFailures:
             inject(monkeypatch, "encode", kind, OSError(errno.ENOSPC, "No space left on device"))
         with pytest.raises((Failed, OSError), match="No space left"):
             p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
-        outputs = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".jsonl"}
-        assert outputs == set(by_input(tmp_path / "out"))
+        outputs = check_record(tmp_path / "out")
         assert len(outputs) == (0 if kind == "clip" else 9)
         for name in outputs:
             read_image(tmp_path / "out" / name)
@@ -299,11 +308,14 @@ class TestInjectedFailures:
         )
         assert summary.interrupted
         assert not summary.complete
-        outputs = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".jsonl"}
-        assert outputs == set(by_input(tmp_path / "out"))
+        outputs = check_record(tmp_path / "out")
         assert len(outputs) == summary.done
-        assert 0 < summary.done < 30 if kind == "images" else summary.done == 0
-        assert not leftovers(tmp_path)
+        if kind == "images":
+            assert 0 < summary.done < 30
+        else:
+            assert summary.done == summary.frames == 0
+            assert by_input(tmp_path / "out")["clip.mp4"]["status"] == "interrupted"
+            assert [name for name, _ in summary.errors] == ["clip.mp4"]
 
 
 class Asynchronous(Backend):
@@ -347,18 +359,20 @@ def test_a_runtime_with_several_slots_in_flight_mixes_nothing_up(model, images, 
 def test_slots_bound_what_is_decoded_ahead(model, tmp_path, monkeypatch):
     """A slow encoder holds decoding back: no more frames are under way than the ring has rows."""
     write_images(tmp_path / "in", photo_crops(60, 32))
-    decoded, written, most = [0], [0], [0]
+    decoded, written, most, lock = [0], [0], [0], threading.Lock()
     real_decode, real_close = p2p_deploy.media.images.ImageSource.decode, ImageSink.close
 
     def decode(self, item):
-        decoded[0] += 1
-        most[0] = max(most[0], decoded[0] - written[0])
+        with lock:
+            decoded[0] += 1
+            most[0] = max(most[0], decoded[0] - written[0])
         return real_decode(self, item)
 
     def close(self):
         threading.Event().wait(0.01)
         real_close(self)
-        written[0] += 1
+        with lock:
+            written[0] += 1
 
     monkeypatch.setattr(p2p_deploy.media.images.ImageSource, "decode", decode)
     monkeypatch.setattr(ImageSink, "close", close)

@@ -7,9 +7,10 @@ from pathlib import Path
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import images
 from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item
+from p2p_deploy.media.containers import CONTAINERS
 
 IMAGE_SUFFIXES = images.SUFFIXES
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm")
+VIDEO_SUFFIXES = tuple(CONTAINERS)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -37,7 +38,7 @@ def open_source(path: Path) -> FrameSource:
         ItemFailed: the file cannot be opened.
     """
     if is_video(path):
-        from p2p_deploy.media.video import VideoSource
+        from p2p_deploy.media.video_source import VideoSource
 
         return VideoSource(path)
     return images.ImageSource(path)
@@ -46,7 +47,8 @@ def open_source(path: Path) -> FrameSource:
 def open_sink(path: Path, source: FrameSource) -> FrameSink:
     """Make the sink that writes what becomes of ``source`` to ``path``."""
     if is_video(path):
-        from p2p_deploy.media.video import VideoSink, VideoSource
+        from p2p_deploy.media.video_sink import VideoSink
+        from p2p_deploy.media.video_source import VideoSource
 
         if not isinstance(source, VideoSource):
             raise ItemFailed(f"{source.path} is a still image, and {path.name} would be a video.")

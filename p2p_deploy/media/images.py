@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ def read_image(path: Path) -> tuple[Pixels, tuple[str, ...]]:
     if image is None:
         raise ItemFailed(f"{path} is damaged, or is not an image OpenCV can decode ({len(data)} bytes).")
     notes = []
-    if path.suffix.lower() in (".tif", ".tiff") and cv2.imcount(str(path)) > 1:
+    if _has_more_pages(data):
         notes.append("only the first page of a multi-page file")
     if _has_alpha(data):
         notes.append("alpha channel dropped")
@@ -69,10 +70,22 @@ def encode_image(pixels_HWC: Pixels, suffix: str) -> bytes:
     return data.tobytes()
 
 
+def _has_more_pages(data: bytes) -> bool:
+    """Whether a TIFF's first directory names a second one, or a WebP is animated."""
+    if data[8:16] == b"WEBPVP8X":
+        return len(data) > 20 and bool(data[20] & 0x02)
+    order: Literal["little", "big"] | None = {b"II*\x00": "little", b"MM\x00*": "big"}.get(data[:4])  # type: ignore[assignment]
+    if order is None:
+        return False
+    first = int.from_bytes(data[4:8], order)
+    after = first + 2 + 12 * int.from_bytes(data[first : first + 2], order)
+    return any(data[after : after + 4])
+
+
 def _has_alpha(data: bytes) -> bool:
-    """Whether the header of a PNG (colour type) or a WebP (flag of VP8X, bit 28 of VP8L) announces an alpha channel."""
+    """Whether a PNG (colour type, tRNS) or a WebP (flag of VP8X, bit 28 of VP8L) announces transparency."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return len(data) > 25 and data[25] in (4, 6)
+        return len(data) > 25 and (data[25] in (4, 6) or b"tRNS" in data[: data.find(b"IDAT")])
     flag_byte = {b"WEBPVP8X": 20, b"WEBPVP8L": 24}.get(data[8:16])
     return flag_byte is not None and len(data) > flag_byte and bool(data[flag_byte] & 0x10)
 

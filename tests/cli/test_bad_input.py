@@ -209,7 +209,9 @@ class TestDiskFull:
         assert "004.png" not in outputs
         for name in outputs:
             np.testing.assert_array_equal(read_image(out / name)[0], flat[0])
-        assert sorted(line["input"] for line in read_record(out) if "input" in line) == outputs
+        lines = [line for line in read_record(out) if "input" in line]
+        assert sorted(line["input"] for line in lines if line["status"] == "done") == outputs
+        assert {line["input"]: line["status"] for line in lines}["004.png"] == "interrupted"
 
     def test_a_clip_that_does_not_fit_leaves_nothing(self, identity, out, tmp_path):
         random = np.random.default_rng(0)

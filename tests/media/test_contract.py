@@ -42,7 +42,7 @@ def source(path):
 
 def test_every_suffix_has_a_source_under_contract():
     from p2p_deploy.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-    from p2p_deploy.media.video import CONTAINERS
+    from p2p_deploy.media.containers import CONTAINERS
 
     assert set(VIDEO_SUFFIXES) == set(CONTAINERS)
     assert {".jpeg", ".tif", ".m4v"} | set(SOURCES) == {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}

@@ -1,0 +1,136 @@
+"""The bookkeeping of a run: what is under way, what became of each input, the record and the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from p2p_deploy.errors import P2PError
+from p2p_deploy.jobs import Job, JobList
+from p2p_deploy.manifest import RunRecord
+from p2p_deploy.media import FrameSink, FrameSource, is_video
+from p2p_deploy.summary import Progress, RunSummary
+
+MAX_ERRORS_KEPT = 100
+
+
+@dataclass(slots=True, eq=False)
+class InputState:
+    """One input under way.
+
+    The main thread owns it; ``sink`` and ``error`` may be set by the one thread that encodes it.
+
+    Attributes:
+        job: what is read and what is written.
+        source: None until it is opened.
+        sink: of a video, from its first frame on.
+        expected: frames its header promises; 0 when unknown.
+        issued: items handed to a decoding thread.
+        settled: items that are written, failed, or past the end.
+        listed: every item has been issued.
+        closing: nothing is under way any more; the sink is being closed.
+        frames: frames written.
+        error: why there is no output.
+        notes: conversions that happened to it.
+        started: when it was opened, on the performance counter.
+    """
+
+    job: Job
+    source: FrameSource | None = None
+    sink: FrameSink | None = None
+    expected: int = 0
+    issued: int = 0
+    settled: int = 0
+    listed: bool = False
+    closing: bool = False
+    frames: int = 0
+    error: str | None = None
+    notes: set[str] = field(default_factory=set)
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Ledger:
+    """Keeps the account of a run. Used from the main thread only."""
+
+    def __init__(self, jobs: JobList, record: RunRecord, model_size: tuple[int, int]) -> None:
+        self.record = record
+        self.summary = RunSummary(
+            model_size, len(jobs.jobs), ignored=jobs.ignored, record=str(record.path) if record.path else None
+        )
+        self.unfinished: set[InputState] = set()
+        self._frames = 0
+        self._frames_expected = sum(not is_video(job.source) for job in jobs.jobs)
+
+    def start(self, job: Job) -> InputState:
+        """Open the account of an input."""
+        state = InputState(job)
+        self.unfinished.add(state)
+        return state
+
+    def opened(self, state: InputState, source: FrameSource) -> None:
+        """Its source is open."""
+        state.source = source
+        if is_video(state.job.source):
+            state.expected = source.expected_frames or 0
+            self._frames_expected += state.expected
+
+    def wrote(self, state: InputState, notes: Iterable[str]) -> None:
+        """A frame of it was written."""
+        state.frames += 1
+        state.notes.update(notes)
+        self._frames += 1
+
+    def finish(self, state: InputState) -> None:
+        """Nothing of it is under way any more: close its source, count it, and write its line.
+
+        Raises:
+            Failed: the record cannot be written.
+        """
+        if state.source is not None:
+            state.source.close()
+        damage = state.source.damage if state.source else None
+        if not state.frames and not state.error:
+            state.error = damage or f"{state.job.source} has no frame that can be read."
+        self._line(state, "failed" if state.error else "partial" if damage else "done", state.error or damage)
+
+    def abandon(self, state: InputState) -> None:
+        """The run is over and it is not: remove what was written of it."""
+        if state.sink is not None:
+            state.sink.abort()
+        if state.source is not None:
+            state.source.close()
+        if state.issued:
+            with contextlib.suppress(P2PError):  # the disk may be what ended the run
+                self._line(state, "interrupted", f"{state.job.source} was not finished; what was written was removed.")
+
+    def _line(self, state: InputState, status: str, sentence: str | None) -> None:
+        whole = status in ("done", "partial")
+        self.record.append(
+            {
+                "input": state.job.name,
+                "status": status,
+                "output": str(state.job.output) if whole else None,
+                "frames": state.frames if whole else 0,
+                "seconds": round(time.perf_counter() - state.started, 4),
+                "notes": sorted(state.notes),
+                "error": sentence,
+            }
+        )
+        self.unfinished.discard(state)
+        summary = self.summary
+        if status != "interrupted":
+            setattr(summary, status, getattr(summary, status) + 1)
+        if whole:
+            summary.frames += state.frames
+            summary.notes.update(state.notes)
+        if sentence and len(summary.errors) < MAX_ERRORS_KEPT:
+            summary.errors.append((state.job.name, sentence))
+        self._frames_expected += state.frames - (state.expected if is_video(state.job.source) else 1)
+
+    def progress(self) -> Progress:
+        """How far the run has come."""
+        summary = self.summary
+        bad = summary.failed + summary.partial
+        return Progress(bad + summary.done, summary.inputs_total, bad, self._frames, self._frames_expected)

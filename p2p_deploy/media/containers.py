@@ -1,0 +1,40 @@
+"""Which video containers are read and written, as plain data: nothing here loads FFmpeg."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Container:
+    """How a container is written.
+
+    Attributes:
+        muxer: FFmpeg's name of it.
+        encoder: the video encoder.
+        options: the encoder's options; visually lossless or nearly so.
+        time_stamps: whether it stores when a frame is shown. AVI does not: its frames are evenly spaced.
+    """
+
+    muxer: str
+    encoder: str = "libx264"
+    options: dict[str, str] = field(default_factory=lambda: {"crf": "18", "preset": "veryfast"})
+    time_stamps: bool = True
+
+
+CONTAINERS = {
+    ".mp4": Container("mp4"),
+    ".m4v": Container("mp4"),
+    ".mov": Container("mov"),
+    ".mkv": Container("matroska"),
+    # H.264 in AVI is read back with guessed time stamps.
+    ".avi": Container(
+        "avi", "mpeg4", {"flags": "+qscale", "global_quality": str(2 * 118), "bf": "0"}, time_stamps=False
+    ),
+    ".webm": Container(
+        "webm", "libvpx-vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
+    ),
+}
+# FFmpeg recognises a file by its content; these are the readers it may choose, so that a play list named .mp4 cannot
+# make it open other files.
+READERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"

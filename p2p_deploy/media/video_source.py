@@ -1,0 +1,219 @@
+"""Reading video through PyAV (FFmpeg): every frame of the main video stream, in order, with its time stamp."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from p2p_deploy.errors import ItemFailed
+from p2p_deploy.media.base import EndOfStream, Frame, Item
+from p2p_deploy.media.containers import READERS
+from p2p_deploy.pixels import Pixels
+
+# AVColorSpace (what streams are tagged with) -> the matrix swscale is told to use
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+_BT709, _BT601, _UNSPECIFIED = 1, 6, 2  # AVCOL_SPC
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# Most of PyAV's exceptions are OSErrors or ValueErrors too, but not all.
+FFMPEG_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": READERS}
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What the output must have in common with its source.
+
+    Attributes:
+        size: (height, width) as stored, before any rotation.
+        time_base: seconds per time-stamp unit.
+        rate: average frames per second.
+        tags: AVCOL numbers of (matrix, range, primaries, transfer) for the output.
+        matrix: the colour matrix to convert with: the tagged one, else BT.709 from 720 lines up and BT.601 below.
+        sample_aspect_ratio: width of a pixel over its height, or None for square.
+    """
+
+    size: tuple[int, int]
+    time_base: Fraction
+    rate: Fraction
+    tags: tuple[int, int, int, int]
+    matrix: Colorspace
+    sample_aspect_ratio: Fraction | None
+
+
+class VideoSource:
+    """The first video stream of a file, decoded in order.
+
+    Raises:
+        ItemFailed: FFmpeg cannot open the file, or it has no video stream.
+    """
+
+    sequential = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage: str | None = None
+        self._ended = False
+        self._corrupt = 0
+        self._end: Fraction | None = None
+        with _refusing(path):
+            self._container = av.open(str(path), options=OPEN_OPTIONS)
+        try:
+            with _refusing(path):
+                self._open()
+        except ItemFailed:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._stream = self._container.streams.best("video")
+        if self._stream is None:
+            raise ItemFailed(f"{self.path} has no video stream.")
+        if self._stream.codec_context is None:
+            raise ItemFailed(f"{self.path} has video in a format that FFmpeg has no decoder for.")
+        self._stream.thread_type = "AUTO"
+        self._frames = self._container.decode(self._stream)
+        self.expected_frames: int | None = self._stream.frames or None
+        self.info = _video_info(self._stream)
+        self._notes = _losses(self._container, self._stream)
+
+    def items(self) -> Iterator[Item]:
+        """Items until ``decode`` has met the end of the stream."""
+        index = 0
+        while not self._ended:
+            yield Item(self.path, index)
+            index += 1
+
+    def decode(self, item: Item) -> tuple[Frame, Pixels]:
+        """The next frame, RGB. Time stamps that the container lacks are counted on from the frame before.
+
+        A file that ends early, or becomes unreadable, ends the stream and sets ``damage``.
+        """
+        if self._ended:
+            raise EndOfStream
+        try:
+            frame = next(self._frames, None)
+            if frame is not None:
+                return self._convert(frame, item.index)
+        except FFMPEG_ERRORS as exc:
+            self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)})")
+            raise EndOfStream from exc
+        self._finish(self._missing_end(item.index) or self._corruption())
+        raise EndOfStream
+
+    def _convert(self, frame: Any, index: int) -> tuple[Frame, Pixels]:
+        time_base = self.info.time_base
+        duration = frame.duration or round(1 / (self.info.rate * time_base))
+        pts = frame.pts if frame.pts is not None else round((self._end or Fraction(0)) / time_base)
+        rgb = frame.reformat(
+            format="rgb24",
+            src_colorspace=self.info.matrix,
+            src_color_range=frame.color_range or ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=EXACT,
+            threads=1,
+        ).to_ndarray()
+        self._end = (pts + duration) * time_base
+        self._corrupt += frame.is_corrupt
+        turns = round(frame.rotation / 90)
+        pixels = np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+        return Frame(index, pixels.shape[:2], 3, pts, duration, time_base, self._notes), pixels
+
+    def _finish(self, damage: str | None) -> None:
+        self._ended = True
+        self.damage = damage
+
+    def _missing_end(self, frames: int) -> str | None:
+        """A sentence when the last frame ends clearly before the header says it should."""
+        promised = _promised_end(self._stream)
+        if promised is None:
+            return None
+        missing = promised - (self._end or Fraction(0))
+        if missing <= max(Fraction(1, 10), 3 / self.info.rate):
+            return None
+        return (
+            f"{self.path} ends early: its header promises {float(promised):.2f} s of video, "
+            f"{float(promised - missing):.2f} s ({frames} frames) can be read"
+        )
+
+    def _corruption(self) -> str | None:
+        return f"{self.path} has {self._corrupt} damaged frames" if self._corrupt else None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._ended = True
+        self._container.close()
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn whatever FFmpeg meets in a file into one sentence about that file."""
+    try:
+        yield
+    except FFMPEG_ERRORS as exc:
+        raise ItemFailed(f"{path} is damaged, or is not a video FFmpeg can open ({reason(exc)}).") from exc
+
+
+def _video_info(stream: Any) -> VideoInfo:
+    context = stream.codec_context
+    matrix_tag = int(context.colorspace)
+    by_size = Colorspace.ITU709 if context.height >= 720 else Colorspace.ITU601
+    matrix = _MATRICES.get(matrix_tag, by_size)
+    if matrix_tag not in _MATRICES and matrix_tag != _UNSPECIFIED:  # RGB, YCgCo: what is written is neither
+        matrix_tag = _BT709 if matrix == Colorspace.ITU709 else _BT601
+    return VideoInfo(
+        size=(context.height, context.width),
+        time_base=stream.time_base,
+        rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+        tags=(matrix_tag, int(context.color_range), int(context.color_primaries), int(context.color_trc)),
+        matrix=matrix,
+        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+    )
+
+
+def _losses(container: Any, stream: Any) -> tuple[str, ...]:
+    """What of the file does not reach the output."""
+    notes = []
+    depth = max((component.bits for component in stream.format.components), default=8) if stream.format else 8
+    if depth > 8:
+        notes.append(f"{depth}-bit depth reduced to 8")
+    if len(container.streams.video) > 1:
+        notes.append("only the main video stream of several")
+    if container.streams.subtitles:
+        notes.append("subtitles dropped")
+    return tuple(notes)
+
+
+def _promised_end(stream: Any) -> Fraction | None:
+    """When the last frame should end, in seconds, as far as the header tells."""
+    if stream.duration:
+        return (stream.start_time or 0) * stream.time_base + stream.duration * stream.time_base
+    tag = stream.metadata.get("DURATION")  # Matroska: HH:MM:SS.fraction
+    if tag:
+        with contextlib.suppress(ValueError):
+            hours, minutes, seconds = tag.split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    container = stream.container
+    if container.duration and not container.streams.audio:
+        return Fraction(container.duration, av.time_base)
+    return None
+
+
+def reason(exc: Exception) -> str:
+    """FFmpeg's own words for what went wrong, one line."""
+    return getattr(exc, "strerror", None) or str(exc).partition("\n")[0] or type(exc).__name__
