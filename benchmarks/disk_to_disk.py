@@ -46,16 +46,16 @@ def bare(session: onnxruntime.InferenceSession, frames: np.ndarray, batch: int) 
 
 def calibrate(model: Path, frames: np.ndarray, cores: int) -> tuple[int, int, dict[str, float]]:
     """The thread count and batch size at which the bare session is fastest, each tried three times."""
-    found = {}
+    found: dict[tuple[int, int], float] = {}
     for threads in range(1, cores + 1):
         session = session_with(model, threads)
         for batch in BATCHES:
             bare(session, frames[:batch], batch)
             best = min(timed(lambda: bare(session, frames[:16], batch))[0] for _ in range(3))  # noqa: B023
-            found[f"{threads} threads, batch {batch}"] = 16 / best
+            found[threads, batch] = 16 / best
             print(f"bare, {threads} threads, batch {batch}: {16 / best:.2f} images/s")
-    threads, _, batch = max(found, key=found.get).replace(",", "").replace("threads ", "").split(" ", 2)
-    return int(threads), int(batch), found
+    threads, batch = max(found, key=found.__getitem__)
+    return threads, batch, {f"{threads} threads, batch {batch}": rate for (threads, batch), rate in found.items()}
 
 
 def main() -> None:

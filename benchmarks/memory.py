@@ -12,6 +12,8 @@ from pathlib import Path
 
 from common import peak_memory_mib, spread, write_photos, write_result
 
+from p2p_deploy.bench.builtin import write_identity
+
 FEW, MANY = 200, 2000
 SIZE = 256
 
@@ -35,13 +37,10 @@ def main() -> None:
     if arguments.child:
         child(*arguments.child)
         return
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from support import identity_onnx
-
     peaks: dict[int, list[float]] = {FEW: [], MANY: []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = identity_onnx(folder / "identity.onnx", size=SIZE)
+        model = write_identity(folder / "identity.onnx", size=SIZE)
         write_photos(folder / "photos", FEW, SIZE, ".jpg")
         for count in peaks:
             (folder / str(count)).mkdir()

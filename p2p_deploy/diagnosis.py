@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from p2p_deploy.backends import cuda
 from p2p_deploy.backends.onnxruntime import import_runtime
+from p2p_deploy.backends.tensorrt import RUNTIMES
 from p2p_deploy.errors import MissingDependency
 
 
@@ -43,8 +44,8 @@ def diagnose() -> list[Finding]:
         _package("onnxscript", "onnxscript", "export", "export"),
         _package("training", "lightning_fabric", "train", "p2p train", distribution="lightning-fabric"),
         _package("TensorBoard", "tensorboard", "train", "training logs"),
-        _tensorrt("TensorRT", ("tensorrt",), "trt"),
-        _tensorrt("TensorRT for RTX", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "trt-rtx"),
+        _tensorrt("TensorRT", *RUNTIMES["tensorrt"]),
+        _tensorrt("TensorRT for RTX", *RUNTIMES["rtx"]),
         Finding("TensorRT execution", False, "this version builds plans and does not execute them", None),
         _video(),
         _demo_files(),

@@ -35,11 +35,19 @@ class FrameModel(nn.Module):
 
     def forward(self, frames_NHWC: Tensor) -> Tensor:
         """Translate a batch of frames."""
+        return to_frames(self.levels(frames_NHWC))
+
+    def levels(self, frames_NHWC: Tensor) -> Tensor:
+        """The same before rounding: (N, C_out, H, W) float32 in grey levels, where NaN and infinity still show."""
         x = frames_NHWC.to(torch.float32).permute(0, 3, 1, 2)
         x = x * ((self.input_high - self.input_low) / 255) + self.input_low
         y = self.generator(x.to(self.dtype)).to(torch.float32)
-        y = (y - self.output_low) * (255 / (self.output_high - self.output_low))
-        return torch.clamp(torch.round(y), 0, 255).permute(0, 2, 3, 1).to(torch.uint8)
+        return (y - self.output_low) * (255 / (self.output_high - self.output_low))
+
+
+def to_frames(levels_NCHW: Tensor) -> Tensor:
+    """Grey levels (N, C, H, W) float32 to frames (N, H, W, C) uint8, rounded half to even and clamped."""
+    return torch.clamp(torch.round(levels_NCHW), 0, 255).permute(0, 2, 3, 1).to(torch.uint8)
 
 
 def fold_batchnorm(generator: nn.Module) -> nn.Module:

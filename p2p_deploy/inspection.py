@@ -8,6 +8,7 @@ from typing import Any
 
 from p2p_deploy.backends import BACKENDS
 from p2p_deploy.errors import ModelFileError, require
+from p2p_deploy.files import sha256
 from p2p_deploy.sidecar import read_sidecar
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
@@ -19,16 +20,11 @@ def inspect_model(path: Path) -> dict[str, Any]:
         ModelFileError, CheckpointError, SpecError: the file cannot be read.
         MissingDependency: the package that reads it is not installed.
     """
-    readers: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "onnxruntime": _onnx,
-        "torch": _checkpoint,
-        "tensorrt": _plan,
-    }
     if path.suffix.lower() not in BACKENDS:
         raise ModelFileError(f"{path} is not a model by its suffix; expected one of {', '.join(BACKENDS)}.")
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist, or is not a file.")
-    facts = readers[BACKENDS[path.suffix.lower()][0]](path)
+    facts = READERS[BACKENDS[path.suffix.lower()][0]](path)
     return {"file": str(path), "bytes": path.stat().st_size, **facts}
 
 
@@ -36,7 +32,12 @@ def _onnx(path: Path) -> dict[str, Any]:
     from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeOptions
 
     with OnnxRuntimeBackend(path, OnnxRuntimeOptions(optimize=False)) as backend:
-        return {"kind": "ONNX", **_spec(backend.spec), "runs": "ONNX Runtime, on the CPU or an NVIDIA GPU"}
+        return {
+            "kind": "ONNX",
+            **_spec(backend.spec),
+            "precision": backend.precision,
+            "runs": "ONNX Runtime, on the CPU or an NVIDIA GPU",
+        }
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def _plan(path: Path) -> dict[str, Any]:
         "precision": dict(sidecar.precision),
         "quality": dict(sidecar.quality),
         "executed": sidecar.executed,
+        "intact": sha256(path) == sidecar.plan_sha256,
         "source": sidecar.source_onnx,
         "runs": "an NVIDIA GPU with this flavour and version of TensorRT",
     }
@@ -93,3 +95,10 @@ def _spec(spec: ModelSpec) -> dict[str, Any]:
 def _image(image: ImageSpec) -> str:
     low, high = image.value_range
     return f"{image.color} {image.dtype}, (N, H, W, {image.channels}), {low:g} to {high:g} inside the network"
+
+
+READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "onnxruntime": _onnx,
+    "torch": _checkpoint,
+    "tensorrt": _plan,
+}

@@ -91,7 +91,7 @@ def _list_folder(folder: Path, recursive: bool) -> _Listing:
     for found in _walk(folder, recursive):
         if found.is_dir():
             folders += 1
-        elif found.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and (found.is_file() or found.is_symlink()):
+        elif found.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and (found.is_file() or not found.exists()):
             files.append(found)  # a dangling link is an input that fails; a pipe or a socket is none
         else:
             ignored += 1
@@ -108,15 +108,16 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
 
 def _lay_out(source: Path, files: list[Path], out: Path) -> list[Job]:
-    """Mirror the tree; no two inputs share an output.
+    """Mirror the tree; no two inputs share an output, and none takes the name of a folder.
 
     Where two would (a.jpg, a.bmp), each keeps its suffix (a.jpg.png, a.bmp.png), and what still collides gets a number.
     Names are compared without case, because some file systems do.
     """
     names = [file.relative_to(source) for file in files]
     wanted = [name if is_video(name) else name.with_suffix(IMAGE_OUTPUT_SUFFIX) for name in names]
-    claims = Counter(_folded(target) for target in wanted)
-    taken = {folded for folded, count in claims.items() if count == 1}
+    folders = {_folded(parent) for name in names for parent in name.parents}
+    claims = Counter(_folded(target) for target in wanted) + Counter(folders)
+    taken = {folded for folded, count in claims.items() if count == 1} | folders
     jobs = []
     for file, name, target in zip(files, names, wanted, strict=True):
         if claims[_folded(target)] > 1:
@@ -163,22 +164,26 @@ def _single(source: Path, out: Path) -> JobList:
 
 def _refuse_among_inputs(source: Path, plan: JobList) -> None:
     """No output may replace its input, or land in the input folder (as with OUT above IN and IN in itself)."""
-    root = source.resolve()
+    root = _real(source)
     for job in plan.jobs:
-        output = job.output.parent.resolve() / job.output.name
-        if output == job.source.resolve():
+        output = _real(job.output.parent) / job.output.name
+        if output == _real(job.source):
             raise OutputError(f"{job.output} would replace its own input. Choose another output folder.")
         if source.is_dir() and root in output.parents:
             raise OutputError(f"{job.output} would lie inside the input folder {source}. Choose another output folder.")
 
 
 def _refuse_out_inside(source: Path, out: Path) -> None:
-    inside, outside = out.resolve(), source.resolve()
+    inside, outside = _real(out), _real(source)
     if inside == outside or outside in inside.parents:
         raise OutputError(
             f"The output folder {out} lies inside the input folder {source}, where outputs would become inputs of the "
             "next run. Choose a folder outside it."
         )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises at a link that leads to itself
 
 
 def _nothing_found(source: Path, listing: _Listing, recursive: bool) -> str:

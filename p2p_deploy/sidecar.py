@@ -68,6 +68,19 @@ def sidecar_path(plan: Path) -> Path:
     return plan.with_name(plan.name + ".json")
 
 
+def _from_dict(data: dict[str, Any]) -> PlanSidecar:
+    """Read what ``to_dict`` gave; raises KeyError, TypeError, ValueError or SpecError for anything else."""
+    types = {"plan_bytes": int, "precision": dict, "quality": dict, "executed": bool, "profile": list, "spec": dict}
+    values = {key: data[key] for key in PlanSidecar.__dataclass_fields__}
+    for key, value in values.items():
+        if not isinstance(value, types.get(key, str)):
+            raise TypeError(f"{key} is {value!r}")
+    profile = values["profile"]
+    if len(profile) != 3 or not all(isinstance(batch, int) for batch in profile):
+        raise ValueError(f"profile is {profile!r}")
+    return PlanSidecar(**{**values, "spec": ModelSpec.from_dict(values["spec"]), "profile": tuple(profile)})
+
+
 def read_sidecar(plan: Path) -> PlanSidecar:
     """Read the sidecar of ``plan``.
 
@@ -83,8 +96,7 @@ def read_sidecar(plan: Path) -> PlanSidecar:
             raise ModelFileError(
                 f"{path} has schema {data['schema']!r}; this version reads {SCHEMA}. Update p2p-deploy."
             )
-        known = {key: data[key] for key in PlanSidecar.__dataclass_fields__}
-        return PlanSidecar(**{**known, "spec": ModelSpec.from_dict(data["spec"]), "profile": tuple(data["profile"])})
+        return _from_dict(data)
     except FileNotFoundError as exc:
         raise ModelFileError(
             f"{plan} has no sidecar {path.name} beside it, so nothing says which TensorRT it needs or which pixels it "

@@ -16,6 +16,7 @@ from p2p_deploy.errors import SpecError
 
 SCHEMA = "1.0"
 METADATA_KEY = "p2p_deploy.spec"
+PRECISION_KEY = "p2p_deploy.precision"  # of an ONNX file: fp32 or fp16
 MAX_SIDE = 65_536
 
 Color = Literal["rgb", "gray"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import cv2
 import pytest
-from support import identity_onnx, unet_spec, varied_generator
+from support import unet_spec, varied_generator
 
+from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.export import ExportReport, export_checkpoint
 
@@ -20,6 +21,15 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("gpu") is None:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} skipped; only tests marked gpu may: {call.excinfo.value}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} skipped as a whole; only tests marked gpu may: {report.longrepr[2]}"
     return report
 
 
@@ -41,4 +51,4 @@ def exported(checkpoint, tmp_path_factory) -> ExportReport:
 @pytest.fixture
 def identity(tmp_path) -> Path:
     """An ONNX file that gives back its 32 x 32 frames."""
-    return identity_onnx(tmp_path / "identity.onnx")
+    return write_identity(tmp_path / "identity.onnx")

@@ -16,7 +16,7 @@ import numpy as np
 from p2p_deploy import pixels
 from p2p_deploy.demo.photos import locate
 from p2p_deploy.media.images import encode_image, read_image
-from p2p_deploy.spec import METADATA_KEY, ImageSpec, ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 ROOT = Path(__file__).parent.parent
 PHOTO_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "ihc.png", "camera.png")
@@ -91,29 +91,6 @@ def varied_generator(spec: ModelSpec, seed: int = 0):
         head.weight.mul_(0.6 / before_tanh.std())
         head.bias.zero_()
     return generator.eval()
-
-
-def identity_onnx(path: Path, size: int = 32, channels: int = 3) -> Path:
-    """A network that gives back what it takes: one Cast each way."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    image = ImageSpec.for_channels(channels)
-    spec = ModelSpec("identity", "identity", {}, (image,), image, 1, 1, (size, size), (size, size))
-    shape = ["batch", size, size, channels]
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["frames"], ["x"], to=TensorProto.FLOAT),
-            helper.make_node("Cast", ["x"], ["outputs"], to=TensorProto.UINT8),
-        ],
-        "identity",
-        [helper.make_tensor_value_info("frames", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("outputs", TensorProto.UINT8, shape)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    onnx.save(model, path)
-    return path
 
 
 def make_clip(
@@ -212,9 +189,10 @@ def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
-    """One sentence on stderr with these words, the exit code, and no traceback."""
+    """One ``error:`` line on stderr, these words, the exit code, and no traceback."""
     assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
     assert "Traceback" not in result.stderr + result.stdout
+    assert sum(line.startswith("error: ") for line in result.stderr.splitlines()) == 1, result.stderr
     for word in words:
         assert word in result.stderr, (word, result.stderr)
 

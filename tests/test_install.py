@@ -6,7 +6,9 @@ import sys
 import venv
 
 import pytest
-from support import ROOT, identity_onnx, photo_crops, write_images
+from support import ROOT, photo_crops, write_images
+
+from p2p_deploy.bench.builtin import write_identity
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -32,7 +34,7 @@ def environment(tmp_path_factory):
 
 
 def test_works_without_torch_and_onnx(environment, tmp_path):
-    model = identity_onnx(tmp_path / "m.onnx")
+    model = write_identity(tmp_path / "m.onnx")
     write_images(tmp_path / "in", photo_crops(3, 40))
     missing = "import importlib.util as u; print([m for m in ('torch', 'onnx', 'tensorrt') if u.find_spec(m)])"
     assert run(environment / "python", "-c", missing, cwd=tmp_path).stdout.strip() == "[]"

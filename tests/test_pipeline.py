@@ -6,7 +6,6 @@ import threading
 import numpy as np
 import pytest
 from support import (
-    identity_onnx,
     imwrite,
     leftovers,
     make_clip,
@@ -20,6 +19,7 @@ from support import (
 import p2p_deploy
 from p2p_deploy import pipeline, pixels
 from p2p_deploy.backends.base import Backend
+from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.errors import Failed, ItemFailed, OutputError
 from p2p_deploy.media.images import ImageSink, encode_image, read_image
 from p2p_deploy.media.video_sink import VideoSink
@@ -327,17 +327,18 @@ class Asynchronous(Backend):
     def __init__(self, model):
         super().__init__(model.spec, "cpu")
         self.model = model
+        self.threads = {}
         self.waiting = 0
         self.most_waiting = 0
 
     def submit(self, slot):
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
-        slot.binding = threading.Thread(target=self.model.submit, args=(slot,))
-        slot.binding.start()
+        self.threads[id(slot)] = threading.Thread(target=self.model.submit, args=(slot,))
+        self.threads[id(slot)].start()
 
     def wait(self, slot):
-        slot.binding.join()
+        self.threads.pop(id(slot)).join()
         self.waiting -= 1
 
     def versions(self):
@@ -389,7 +390,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_work(model, images, 
 
 def test_grey_models_take_colour_and_grey(tmp_path):
     write_images(tmp_path / "in", photo_crops(2, 32))
-    with p2p_deploy.load(identity_onnx(tmp_path / "grey.onnx", channels=1)) as model:
+    with p2p_deploy.load(write_identity(tmp_path / "grey.onnx", channels=1)) as model:
         summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
     assert dict(summary.notes) == {"colour reduced to grey": 2}
     assert read_image(tmp_path / "out" / "000.png")[0].shape == (32, 32, 1)

@@ -7,10 +7,14 @@ pytest_plugins = ["pytester"]
 CONFTEST = Path(__file__).with_name("conftest.py")
 
 
-def test_a_skip_without_the_gpu_marker_is_a_failure(pytester):
-    hook = CONFTEST.read_text().split("@pytest.hookimpl", 1)[1].split("@pytest.fixture", 1)[0]
-    pytester.makeconftest(f"import pytest\n\n@pytest.hookimpl{hook}")
+def with_the_rule(pytester):
+    hooks = CONFTEST.read_text().split("@pytest.hookimpl", 1)[1].split("@pytest.fixture", 1)[0]
+    pytester.makeconftest(f"import pytest\n\n@pytest.hookimpl{hooks}")
     pytester.makeini("[pytest]\nmarkers = gpu: needs a GPU")
+
+
+def test_a_skip_without_the_gpu_marker_is_a_failure(pytester):
+    with_the_rule(pytester)
     pytester.makepyfile(
         """
         import pytest
@@ -33,3 +37,11 @@ def test_a_skip_without_the_gpu_marker_is_a_failure(pytester):
     result = pytester.runpytest_subprocess("-ra")
     result.assert_outcomes(passed=1, failed=1, errors=1, skipped=1)
     result.stdout.fnmatch_lines(["*only tests marked gpu may*"])
+
+
+def test_a_file_that_skips_itself_is_an_error(pytester):
+    with_the_rule(pytester)
+    pytester.makepyfile('import pytest\npytest.importorskip("no_such_package")\ndef test_of_it(): pass')
+    result = pytester.runpytest_subprocess("-ra")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*skipped as a whole; only tests marked gpu may*"])

@@ -8,6 +8,7 @@ Two layouts are read:
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def find_pairs(data: Path, split: str = "train") -> list[PairFiles]:
     if a_folder.is_dir() or b_folder.is_dir():
         return _match(a_folder, b_folder)
     folder = data / split if (data / split).is_dir() else data
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = _images(folder)
     if not files:
         raise DataError(
             f"{folder} holds no images. Expected pairs side by side in {data / split}, or {data / 'A' / split} and "
@@ -65,7 +66,12 @@ def _match(a_folder: Path, b_folder: Path) -> list[PairFiles]:
     for folder in (a_folder, b_folder):
         if not folder.is_dir():
             raise DataError(f"{folder} does not exist, but its counterpart does. Pairs need both.")
-        sides.append({path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES})
+        files = _images(folder)
+        by_name = {path.stem: path for path in files}
+        if len(by_name) < len(files):
+            twice = next(path for path in files if by_name[path.stem] != path)
+            raise DataError(f"{twice} and {by_name[twice.stem].name} have the same name; which one makes the pair?")
+        sides.append(by_name)
     a_files, b_files = sides
     unmatched = sorted(a_files.keys() ^ b_files.keys())
     if unmatched:
@@ -76,6 +82,12 @@ def _match(a_folder: Path, b_folder: Path) -> list[PairFiles]:
     if not a_files:
         raise DataError(f"{a_folder} holds no images.")
     return [PairFiles(a_files[name], b_files[name]) for name in sorted(a_files)]
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def read_pair(files: PairFiles, direction: Direction = "AtoB") -> tuple[Pixels, Pixels]:
@@ -163,4 +175,14 @@ class ShuffledEpochs(Sampler[list[tuple[int, int]]]):
 def make_loader(dataset: AlignedPairs, batch: int, seed: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
     """An endless loader of (input (N, C, S, S), target (N, 3, S, S)) batches."""
     sampler = ShuffledEpochs(len(dataset), batch, seed)
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=workers > 0)
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        pin_memory=workers > 0,
+        worker_init_fn=_leave_ctrl_c_to_the_trainer,
+    )
+
+
+def _leave_ctrl_c_to_the_trainer(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -39,26 +39,6 @@ class PatchGAN(nn.Module):
         return self.layers(input_and_output)
 
 
-def init_weights(network: nn.Module) -> nn.Module:
-    """N(0, 0.02) for convolutions, N(1, 0.02) for BatchNorm scales, 0 for biases (Isola et al., appendix 6.2)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, 0.02)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, 0.02)
-        else:
-            continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    return network
-
-
-def set_trainable(network: nn.Module, trainable: bool) -> None:
-    """Freeze a discriminator while the generator learns from it, so that no gradients are made for it."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(trainable)
-
-
 def pair(input_NCHW: Tensor, output_NCHW: Tensor) -> Tensor:
     """What a conditional discriminator sees: input and output along the channels."""
     return torch.cat([input_NCHW, output_NCHW], dim=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,7 @@ from p2p_deploy.spec import ModelSpec
 from trainers.data import to_pixels
 
 CHECKPOINT = "ckpt.pt"
+SAMPLES, LOGS = "samples", "tensorboard"
 LOG_EVERY = 10
 SAMPLE_EVERY = 500
 
@@ -57,10 +60,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train: ``steps`` optimisation steps, ``steps_per_epoch`` of which see every picture once."""
+    """How long to train: ``steps`` optimisation steps of ``batch`` pictures; ``pictures`` of them are an epoch."""
 
     steps: int
-    steps_per_epoch: int
+    batch: int
+    pictures: int
 
     @classmethod
     def plan(cls, pictures: int, batch: int, *, steps: int | None, epochs: int) -> Schedule:
@@ -69,20 +73,25 @@ class Schedule:
         Raises:
             DataError: nothing would be trained.
         """
-        per_epoch = math.ceil(pictures / batch)
-        total = epochs * per_epoch if steps is None else steps
-        if total < 1 or batch < 1:
-            raise DataError(f"Nothing to train: {total} steps with batches of {batch}; both must be at least 1.")
-        return cls(total, per_epoch)
+        if min(pictures, batch, epochs if steps is None else steps) < 1:
+            raise DataError(
+                f"Nothing to train: {pictures} pictures in batches of {batch} for "
+                f"{f'{epochs} epochs' if steps is None else f'{steps} steps'}; each must be at least 1."
+            )
+        return cls(math.ceil(epochs * pictures / batch) if steps is None else steps, batch, pictures)
 
-    def learning_rate_factor(self, epoch: int) -> float:
-        """1 for the first half of the epochs, then a straight line towards 0.
+    def epoch(self, step: int) -> int:
+        """The epoch, from 0, that the first picture of ``step``, from 0, belongs to."""
+        return step * self.batch // self.pictures
+
+    def learning_rate_factor(self, step: int) -> float:
+        """For ``step``, from 0: 1 for the first half of the epochs, then down by the same amount each epoch, to near 0.
 
         Isola et al., and the reference implementation: 1 - max(0, epoch - n_const) / (n_decay + 1), epoch from 0.
         """
-        epochs = math.ceil(self.steps / self.steps_per_epoch)
+        epochs = self.epoch(self.steps - 1) + 1
         constant = math.ceil(epochs / 2)
-        return 1 - max(0, epoch - constant) / (epochs - constant + 1)
+        return 1 - max(0, self.epoch(step) - constant) / (epochs - constant + 1)
 
 
 def make_fabric(device: str, run: Path) -> Fabric:
@@ -106,12 +115,12 @@ def make_fabric(device: str, run: Path) -> Fabric:
             f"{device} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs. "
             "Take --device cpu."
         )
-    logger = TensorBoardLogger(run, name="", version="tensorboard")
+    logger = TensorBoardLogger(run, name="", version=LOGS)
     return Fabric(accelerator=kind, devices=[index] if kind == "cuda" else 1, loggers=logger)
 
 
 def prepare_run(run: Path, overwrite: bool) -> None:
-    """Make the folder of a run.
+    """Make the folder of a run, without the samples and logs of one that is overwritten.
 
     Raises:
         OutputError: it already holds a checkpoint, or cannot be made.
@@ -121,9 +130,11 @@ def prepare_run(run: Path, overwrite: bool) -> None:
             f"{run / CHECKPOINT} exists already. Choose another folder, or pass --overwrite to replace it."
         )
     try:
-        (run / "samples").mkdir(parents=True, exist_ok=True)
+        (run / SAMPLES).mkdir(parents=True, exist_ok=True)
+        for old in (*(run / SAMPLES).glob("step-*.png"), *(run / LOGS).glob("events.out.tfevents.*")):
+            old.unlink()
     except OSError as exc:
-        raise OutputError(f"{run} cannot be made: {exc.strerror}.") from exc
+        raise OutputError(f"{exc.filename or run} cannot be written: {exc.strerror}.") from exc
 
 
 def fit(
@@ -137,6 +148,7 @@ def fit(
     preview: tuple[Tensor, Tensor],
     training: dict[str, Any],
     on_progress: Callable[[Progress], None],
+    cancel: threading.Event,
 ) -> Path:
     """Train, and return the checkpoint.
 
@@ -150,30 +162,47 @@ def fit(
         preview: (inputs, targets) shown in the sample pictures, (N, C, H, W) in [-1, 1].
         training: the options, kept in the checkpoint.
         on_progress: called after every step.
+        cancel: set it to end after the step under way, with a checkpoint of it.
 
     Raises:
         Failed: a loss is no longer a finite number.
+        OutputError: a file cannot be written.
     """
     schedulers = [
         torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.learning_rate_factor) for optimizer in system.optimizers
     ]
     losses: dict[str, float] = {}
     for step, batch in zip(range(1, schedule.steps + 1), batches, strict=False):
-        epoch = (step - 1) // schedule.steps_per_epoch
         values = system.step(batch)
-        if step % LOG_EVERY == 0 or step in (1, schedule.steps):
+        last = step == schedule.steps or cancel.is_set()
+        if step % LOG_EVERY == 0 or step == 1 or last:
             losses = {name: value.item() for name, value in values.items()}
             _check_finite(losses, step)
-            fabric.log_dict({**losses, "learning_rate": schedulers[0].get_last_lr()[0]}, step=step)
-        if step % SAMPLE_EVERY == 0 or step == schedule.steps:
-            _write_samples(run / "samples" / f"step-{step:07d}.png", system.generator, preview)
+            with _logs_in(run):
+                fabric.log_dict({**losses, "learning_rate": schedulers[0].get_last_lr()[0]}, step=step)
+        if step % SAMPLE_EVERY == 0 or last:
+            _write_samples(run / SAMPLES / f"step-{step:07d}.png", system.generator, preview)
             save_checkpoint(run / CHECKPOINT, spec, system.generator, {**training, "step": step, "losses": losses})
-        if step % schedule.steps_per_epoch == 0:
-            for scheduler in schedulers:
-                scheduler.step()
-        on_progress(Progress(step, schedule.steps, epoch + 1, losses))
-    fabric.logger.finalize("success")
+        for scheduler in schedulers:
+            scheduler.step()
+        on_progress(Progress(step, schedule.steps, schedule.epoch(step - 1) + 1, losses))
+        if last:
+            break
+    with _logs_in(run):
+        fabric.logger.finalize("success")
     return run / CHECKPOINT
+
+
+@contextlib.contextmanager
+def _logs_in(run: Path) -> Iterator[None]:
+    """Say why logs cannot be written; the logger wraps the disk's error into a ValueError about something else."""
+    try:
+        yield
+    except (OSError, ValueError) as exc:
+        cause = exc if isinstance(exc, OSError) else exc.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise OutputError(f"The logs in {run / LOGS} cannot be written: {cause.strerror or cause}.") from exc
 
 
 def _check_finite(losses: dict[str, float], step: int) -> None:

@@ -5,6 +5,7 @@ Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
 from p2p_deploy.spec import MAX_SIDE, Direction, ImageSpec, ModelSpec
 from trainers.data import AlignedPairs, find_pairs, make_loader
-from trainers.discriminators import PatchGAN, init_weights, pair, set_trainable
+from trainers.discriminators import PatchGAN, pair
 from trainers.loop import Progress, Schedule, fit, make_fabric, prepare_run
 from trainers.losses import bce_gan_loss
+from trainers.networks import init_weights, set_trainable
 
 L1_WEIGHT = 100.0
 LEARNING_RATE = 2e-4
@@ -110,8 +112,11 @@ def train(
     *,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    cancel: threading.Event | None = None,
 ) -> Path:
     """Train on aligned pairs and return the checkpoint, ``run/ckpt.pt``.
+
+    Setting ``cancel`` ends the training after the step under way, with a checkpoint of it.
 
     Raises:
         DataError: the data or an option cannot be used.
@@ -141,6 +146,7 @@ def train(
         preview=(torch.stack([p[0] for p in previews]), torch.stack([p[1] for p in previews])),
         training={"system": "pix2pix", "options": asdict(options), "pairs": len(files)},
         on_progress=on_progress,
+        cancel=cancel or threading.Event(),
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
+from p2p_deploy.errors import Failed
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
 
@@ -23,11 +23,6 @@ def available_cores() -> int:
     """CPU cores this process may use, which in a container can be fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def pageable(byte_count: int) -> Pixels:
-    """Plain memory of ``byte_count`` bytes, written once so that every page is really there."""
-    return np.zeros(byte_count, dtype=np.uint8)
 
 
 class Slot:
@@ -39,20 +34,12 @@ class Slot:
         input: (capacity, H, W, C_in) uint8; the first ``count`` rows are the batch.
         output: (capacity, H, W, C_out) uint8; valid in the first ``count`` rows after ``Backend.wait``.
         count: how many rows the batch has.
-        binding: whatever the backend keeps per slot (bound buffers, a stream); nobody else touches it.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        input_HWC: tuple[int, int, int],
-        output_HWC: tuple[int, int, int],
-        allocate: Callable[[int], Pixels] = pageable,
-    ) -> None:
-        self.input = _rows(allocate, capacity, input_HWC)
-        self.output = _rows(allocate, capacity, output_HWC)
+    def __init__(self, capacity: int, input_HWC: tuple[int, int, int], output_HWC: tuple[int, int, int]) -> None:
+        self.input: Pixels = np.zeros((capacity, *input_HWC), dtype=np.uint8)
+        self.output: Pixels = np.zeros((capacity, *output_HWC), dtype=np.uint8)
         self.count = 0
-        self.binding: Any = None
 
     @property
     def capacity(self) -> int:
@@ -65,11 +52,6 @@ class Slot:
             if source != target:
                 self.input[target] = self.input[source]
         self.count = len(keep)
-
-
-def _rows(allocate: Callable[[int], Pixels], capacity: int, shape_HWC: tuple[int, int, int]) -> Pixels:
-    height, width, channels = shape_HWC
-    return allocate(capacity * height * width * channels).reshape(capacity, height, width, channels)
 
 
 class Backend(ABC):
@@ -91,6 +73,7 @@ class Backend(ABC):
     def __init__(self, spec: ModelSpec, device: str) -> None:
         self.spec = spec
         self.device = device
+        self._closed = False
         self._call_lock = threading.Lock()
         self._call_slot: Slot | None = None
 
@@ -100,15 +83,23 @@ class Backend(ABC):
         return self.spec.working_size
 
     def slots(self, count: int, capacity: int) -> list[Slot]:
-        """Allocate ``count`` slots of ``capacity`` frames each."""
-        return [
-            Slot(
-                capacity,
-                (*self.size, self.spec.input.channels),
-                (*self.size, self.spec.output.channels),
-            )
-            for _ in range(count)
-        ]
+        """Allocate ``count`` slots of ``capacity`` frames each.
+
+        Raises:
+            Failed: there is not enough memory.
+            ValueError: the backend is closed.
+        """
+        if self._closed:
+            raise ValueError("this model is closed; open it again with p2p_deploy.load")
+        shapes = [(*self.size, image.channels) for image in (self.spec.input, self.spec.output)]
+        try:
+            return [Slot(capacity, *shapes) for _ in range(count)]
+        except (MemoryError, ValueError) as exc:  # ValueError: more bytes than an address can count
+            height, width = self.size
+            raise Failed(
+                f"{count} batches of {capacity} frames of {height}x{width} pixels do not fit into memory. Take a "
+                "smaller --batch."
+            ) from exc
 
     @abstractmethod
     def submit(self, slot: Slot) -> None:
@@ -128,6 +119,7 @@ class Backend(ABC):
 
     def close(self) -> None:
         """Release the runtime's resources; the backend cannot be used afterwards."""
+        self._closed = True
         self._call_slot = None
 
     def __call__(self, frames_NHWC: Pixels) -> Pixels:
@@ -140,7 +132,7 @@ class Backend(ABC):
             (N, H, W, C_out) uint8.
 
         Raises:
-            ValueError: wrong shape or element type.
+            ValueError: wrong shape or element type, or a closed model.
             Failed: the runtime failed.
         """
         expected = (*self.size, self.spec.input.channels)

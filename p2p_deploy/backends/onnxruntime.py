@@ -13,7 +13,7 @@ import numpy as np
 from p2p_deploy.backends import cuda
 from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, P2PError
-from p2p_deploy.spec import METADATA_KEY, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -69,6 +69,9 @@ def import_runtime() -> Any:
 class OnnxRuntimeBackend(Backend):
     """An ONNX file written by ``p2p export``, run by ONNX Runtime.
 
+    Attributes:
+        precision: what the graph computes in, as its metadata says: ``fp32``, ``fp16``, or None when it says nothing.
+
     Raises:
         ModelFileError: the file is missing, damaged, or of another program.
         DeviceError: the GPU that was asked for cannot be used.
@@ -89,7 +92,9 @@ class OnnxRuntimeBackend(Backend):
                 f"{device} was asked for, but ONNX Runtime fell back to {', '.join(self._session.get_providers())}: "
                 "its CUDA libraries do not load. Run p2p doctor, or take --device cpu."
             )
-        super().__init__(self._read_spec(path), device)
+        metadata = self._session.get_modelmeta()
+        super().__init__(self._read_spec(path, metadata), device)
+        self.precision: str | None = metadata.custom_metadata_map.get(PRECISION_KEY)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 
@@ -106,8 +111,7 @@ class OnnxRuntimeBackend(Backend):
         except Exception as exc:  # ONNX Runtime's own exceptions share no public base class
             raise ModelFileError(f"{path} is not an ONNX file that ONNX Runtime can open: {_reason(exc)}") from exc
 
-    def _read_spec(self, path: Path) -> ModelSpec:
-        metadata = self._session.get_modelmeta()
+    def _read_spec(self, path: Path, metadata: Any) -> ModelSpec:
         if METADATA_KEY not in metadata.custom_metadata_map:
             writer = metadata.producer_name or "an unknown program"
             raise ModelFileError(

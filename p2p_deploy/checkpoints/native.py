@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from p2p_deploy.errors import CheckpointError, P2PError, SpecError
+from p2p_deploy.errors import CheckpointError, OutputError, P2PError, SpecError
 from p2p_deploy.files import replacing
 from p2p_deploy.generators import build_generator
 from p2p_deploy.spec import ModelSpec
@@ -49,7 +49,10 @@ def save_checkpoint(path: Path, spec: ModelSpec, generator: nn.Module, training:
     weights = {key: value.detach().cpu() for key, value in generator.state_dict().items()}
     contents = {"format": FORMAT, "spec": spec.to_json(), "generator": weights, "training": json.dumps(training)}
     with replacing(path) as temporary:
-        torch.save(contents, temporary)
+        try:
+            torch.save(contents, temporary)
+        except RuntimeError as exc:  # torch's writer says nothing of the disk's reason
+            raise OutputError(f"{path} cannot be written; the disk may be full ({_first_line(exc)}).") from exc
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -67,8 +70,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         spec = ModelSpec.from_json(contents["spec"])
         training = json.loads(contents["training"])
         weights = contents["generator"]
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, RecursionError) as exc:
         raise CheckpointError(f"{path} is an incomplete p2p-deploy checkpoint ({exc!r}); train it again.") from exc
+    if not isinstance(training, dict):
+        raise CheckpointError(f"{path} is altered: its training record is no JSON object; train it again.")
     return Checkpoint(spec, _with_weights(path, spec, weights), training)
 
 
@@ -87,8 +92,13 @@ def _read(path: Path) -> Any:
             "was refused and nothing was executed; expected a checkpoint written by p2p train."
         ) from exc
     except Exception as exc:  # torch raises whatever its readers meet in a damaged file
-        reason = str(exc).partition("\n")[0] or type(exc).__name__
-        raise CheckpointError(f"{path} is damaged or is not a checkpoint ({reason}). Copy or train it again.") from exc
+        raise CheckpointError(
+            f"{path} is damaged or is not a checkpoint ({_first_line(exc)}). Copy or train it again."
+        ) from exc
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).partition("\n")[0] or type(exc).__name__
 
 
 def _describe(contents: Any) -> str:

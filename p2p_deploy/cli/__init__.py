@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ _debug = False
 
 @app.callback(invoke_without_command=True)
 def common(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -38,6 +40,9 @@ def common(
     _debug = debug
     if version:
         print(f"p2p-deploy {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
         raise typer.Exit
 
 
@@ -56,8 +61,20 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as exc:
             print("stopped by Ctrl-C.", file=sys.stderr)
             raise typer.Exit(130) from exc
+        except (OSError, MemoryError) as exc:  # the machine's doing, wherever it happened
+            if _debug:
+                traceback.print_exc()
+            print(f"error: {_machine_failure(exc)}", file=sys.stderr)
+            raise typer.Exit(1) from exc
 
     return run_command
+
+
+def _machine_failure(exc: OSError | MemoryError) -> str:
+    if isinstance(exc, MemoryError):
+        return "There is not enough memory for this. Take a smaller --batch or a smaller model."
+    place = f"{exc.filename}: " if exc.filename else ""
+    return f"{place}{exc.strerror or exc}. (p2p --debug shows where.)"
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {
@@ -75,4 +92,11 @@ for _name, _command in _COMMANDS.items():
 
 def main() -> None:
     """Entry point of ``p2p``."""
+    threading.excepthook = _thread_failed
     app()
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """What fails in a thread is raised in the main thread too, and said there."""
+    if _debug:
+        threading.__excepthook__(args)

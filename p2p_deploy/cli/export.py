@@ -93,6 +93,8 @@ def onnx_path(checkpoint: Path, output: Path | None) -> Path:
 def print_report(report: ExportReport) -> None:
     """What was written, and how it compares."""
     height, width = report.spec.working_size
+    for warning in report.warnings:
+        say(f"warning: {warning}")
     print(f"{report.onnx}  FP32, {height}x{width}, any batch; {report.comparison}")
     if report.plan:
         plan = report.plan

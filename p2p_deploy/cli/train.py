@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2p_deploy.cli._options import Overwrite, ShowProgress, progress_bar
+from p2p_deploy.cli._options import Overwrite, ShowProgress, cancel_on_ctrl_c, progress_bar, say
 from p2p_deploy.errors import require
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def train(
     """
     for module in ("torch", "lightning_fabric", "tensorboard"):
         require(module, "train", "Training")
-    from trainers import pix2pix
+    trainer = importlib.import_module(f"trainers.{system.value}")
 
-    options = pix2pix.Options(
+    options = trainer.Options(
         size=size,
         batch=batch,
         steps=steps,
@@ -76,12 +77,15 @@ def train(
         seed=seed,
         device=device,
     )
-    with progress_bar(progress, system.value) as update:
+    with cancel_on_ctrl_c() as cancel, progress_bar(progress, system.value) as update:
 
         def report(now: Progress) -> None:
             losses = "  ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
             update(now.step, now.steps, f"epoch {now.epoch}  {losses}")
 
-        checkpoint = pix2pix.train(data, run, options, overwrite=overwrite, on_progress=report)
+        checkpoint = trainer.train(data, run, options, overwrite=overwrite, on_progress=report, cancel=cancel)
     print(f"checkpoint: {checkpoint}")
+    if cancel.is_set():
+        say("stopped by Ctrl-C; the checkpoint is of the last step.")
+        raise typer.Exit(130)
     print(f"next: p2p export {checkpoint}")

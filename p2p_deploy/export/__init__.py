@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from p2p_deploy import __version__
-from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend, import_runtime
 from p2p_deploy.checkpoints import Checkpoint, load_checkpoint
 from p2p_deploy.errors import ExportError, OutputError
 from p2p_deploy.export.engine import (
@@ -25,9 +25,16 @@ from p2p_deploy.export.engine import (
     require_half,
 )
 from p2p_deploy.export.onnx import Precision, write_onnx
-from p2p_deploy.export.verify import FP16_MIN_PSNR_DB, FP32_MAX_LEVELS, Comparison, check_photos, compare
+from p2p_deploy.export.verify import (
+    FLAT_LEVELS,
+    FP16_MIN_PSNR_DB,
+    FP32_MAX_LEVELS,
+    Comparison,
+    check_photos,
+    compare,
+)
 from p2p_deploy.files import refuse_existing, sha256
-from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.frame_model import FrameModel, to_frames
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.sidecar import PlanSidecar, sidecar_path
 from p2p_deploy.spec import ModelSpec
@@ -86,12 +93,23 @@ class ExportReport:
     comparison: Comparison
     plan: PlanReport | None = None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the comparison worth less than it looks."""
+        if self.comparison.reference_std >= FLAT_LEVELS:
+            return ()
+        return (
+            f"the checkpoint gives almost one colour on every photograph (standard deviation "
+            f"{self.comparison.reference_std:.2f} grey levels), so the comparison says little. Has it been trained?",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         report: dict[str, Any] = {
             "onnx": str(self.onnx),
             "spec": self.spec.to_dict(),
             "comparison": self.comparison.to_dict(),
+            "warnings": list(self.warnings),
         }
         if self.plan:
             report["plan"] = {
@@ -144,6 +162,7 @@ def export_checkpoint(
     targets = _targets(output, trt)
     refuse_existing(list(targets.values()), overwrite)
     builder = find_flavour(flavour) if trt else None
+    import_runtime()
     on_step("reading the checkpoint")
     loaded = load_checkpoint(source)
     spec = loaded.spec.with_changes(
@@ -223,7 +242,14 @@ def _make_onnx(checkpoint: Checkpoint, spec: ModelSpec, path: Path, precision: P
 
     @torch.inference_mode()
     def run_checkpoint(frames_NHWC: Pixels) -> Pixels:
-        return reference(torch.from_numpy(frames_NHWC)).numpy()
+        levels = reference.levels(torch.from_numpy(frames_NHWC))
+        broken = int((~torch.isfinite(levels)).sum())
+        if broken:
+            raise ExportError(
+                f"The checkpoint itself gives {broken} values that are NaN or infinite on a photograph, so there is "
+                "nothing to export. Train it again, or take an earlier checkpoint."
+            )
+        return to_frames(levels).numpy()
 
     with OnnxRuntimeBackend(path) as candidate:
         comparison = compare(run_checkpoint, candidate, check_photos(spec))

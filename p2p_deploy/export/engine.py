@@ -22,6 +22,8 @@ from p2p_deploy.errors import DeviceError, ExportError, MissingDependency
 FlavourChoice = Literal["auto", "tensorrt", "rtx"]
 Profile = tuple[int, int, int]
 MIN_HALF_SHARE = 0.9
+# What its documentation says an ahead-of-time build is for when no targets are named.
+RTX_TARGETS = "the builder's default targets: compute capability 8.0, 8.6, 8.9, 12.0 and later"
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,7 @@ def build_plan(onnx_path: Path, plan_path: Path, profile: Profile, flavour: Flav
         raise ExportError(f"{_title(flavour)} cannot build a plan from {onnx_path.name}: {log.worst()}")
     with plan_path.open("wb") as file:
         file.write(memoryview(plan))
-    # Ahead-of-time plans are for every GPU this version of TensorRT for RTX supports by default.
-    gpu = "compute capability 8.0, 8.6, 8.9, 12.0 and later" if flavour.name == "rtx" else cuda.device_name(0)
+    gpu = RTX_TARGETS if flavour.name == "rtx" else cuda.device_name(0)
     return PlanBuild(precision, gpu, tuple(log.warnings()))
 
 

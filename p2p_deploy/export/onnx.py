@@ -15,7 +15,7 @@ from torch import nn
 
 from p2p_deploy.errors import ExportError, require
 from p2p_deploy.frame_model import FrameModel, fold_batchnorm
-from p2p_deploy.spec import METADATA_KEY, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
 
 OPSET = 20
 INPUT, OUTPUT = "frames", "outputs"
@@ -36,7 +36,7 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
         precision: what the generator computes in.
 
     Raises:
-        ExportError: torch cannot export the network, or the result is no valid ONNX file.
+        ExportError: torch cannot export the network at this size, or the result is no valid ONNX file.
         MissingDependency: onnx or onnxscript is not installed.
     """
     onnx = require("onnx", "export", "Writing an ONNX file")
@@ -44,10 +44,10 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
     folded = fold_batchnorm(generator)
     model = FrameModel(folded.half() if precision == "fp16" else folded, spec).eval()
     height, width = spec.working_size
-    # A batch of 2, because torch.export takes a traced 1 for a constant.
-    example = torch.zeros(2, height, width, spec.input.channels, dtype=torch.uint8)
     try:
         with _quiet():
+            # A batch of 2, because torch.export takes a traced 1 for a constant.
+            example = torch.zeros(2, height, width, spec.input.channels, dtype=torch.uint8)
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -60,12 +60,13 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
             )
     except Exception as exc:  # whatever the exporter meets in a network
         reason = str(exc).strip().partition("\n")[0]
-        raise ExportError(f"torch {torch.__version__} cannot export {spec.arch} to ONNX: {reason}") from exc
+        raise ExportError(
+            f"torch {torch.__version__} cannot export {spec.arch} at {height}x{width} pixels to ONNX: {reason}"
+        ) from exc
     assert program is not None
     proto = program.model_proto
     _clean(proto)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, spec.to_json()
+    onnx.helper.set_model_props(proto, {METADATA_KEY: spec.to_json(), PRECISION_KEY: precision})
     if proto.ByteSize() > MAX_BYTES:
         raise ExportError(
             f"The ONNX file would have {proto.ByteSize() / 2**30:.1f} GiB; this version writes at most 2."

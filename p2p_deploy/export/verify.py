@@ -18,6 +18,8 @@ PHOTOS = Path(__file__).parent / "photos"
 # One grey level covers the rounding of values that lie on the boundary between two.
 FP32_MAX_LEVELS = 1
 FP16_MIN_PSNR_DB = 40.0
+# Below this standard deviation of the reference any wrong network would pass.
+FLAT_LEVELS = 2.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ class Container:
         muxer: FFmpeg's name of it.
         encoder: the video encoder.
         options: the encoder's options; visually lossless or nearly so.
-        time_stamps: whether it stores when a frame is shown. AVI does not: its frames are evenly spaced.
+        time_stamps: whether it stores when a frame is shown. AVI does not: frames take turns, evenly spaced, and a turn
+            may be left empty.
     """
 
     muxer: str

@@ -35,6 +35,7 @@ class VideoSink:
         self._output: Any = None  # opened by the first frame, which knows the size
         self._stream: Any = None
         self._audio: Any = None
+        self._turn = 0  # the first one free, in a container without time stamps
 
     def write(self, frame: Frame, pixels_HWC: Pixels) -> None:
         """Encode one frame; the first one fixes the size."""
@@ -53,7 +54,9 @@ class VideoSink:
             if self._container.time_stamps:
                 picture.pts, picture.time_base, picture.duration = frame.pts, frame.time_base, frame.duration
             else:
-                picture.pts, picture.time_base, picture.duration = frame.index, 1 / self._info.rate, 1
+                turn = max(self._turn, round(frame.pts * frame.time_base * self._info.rate))
+                picture.pts, picture.time_base, picture.duration = turn, 1 / self._info.rate, 1
+                self._turn = turn + 1
             self._audio.copy_until(picture.pts * picture.time_base)
             self._output.mux(self._stream.encode(picture))
 

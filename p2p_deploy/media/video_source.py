@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media.base import EndOfStream, Frame, Item
 from p2p_deploy.media.containers import READERS
+from p2p_deploy.media.cut import missing_bytes
 from p2p_deploy.pixels import Pixels
 
 # AVColorSpace (what streams are tagged with) -> the matrix swscale is told to use
@@ -87,10 +89,11 @@ class VideoSource:
         if self._stream.codec_context is None:
             raise ItemFailed(f"{self.path} has video in a format that FFmpeg has no decoder for.")
         self._stream.thread_type = "AUTO"
-        self._frames = self._container.decode(self._stream)
+        self._frames = self._decoded()
         self.expected_frames: int | None = self._stream.frames or None
         self.info = _video_info(self._stream)
         self._notes = _losses(self._container, self._stream)
+        self._missing_bytes = missing_bytes(self.path)
 
     def items(self) -> Iterator[Item]:
         """Items until ``decode`` has met the end of the stream."""
@@ -113,8 +116,25 @@ class VideoSource:
         except FFMPEG_ERRORS as exc:
             self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)})")
             raise EndOfStream from exc
-        self._finish(self._missing_end(item.index) or self._corruption())
+        self._finish(self._missing_end(item.index) or self._cut() or self._corruption())
         raise EndOfStream
+
+    def _decoded(self) -> Iterator[Any]:
+        """Frames in the order they are shown.
+
+        AVI stores no time stamps but gives each frame a turn, and turns may be left empty. Those that FFmpeg guesses
+        jump to and fro when the encoder reordered frames.
+        """
+        if self._container.format.name != "avi":
+            yield from self._container.decode(self._stream)
+            return
+        turns: deque[int] = deque()
+        for packet in self._container.demux(self._stream):
+            if packet.dts is not None:
+                turns.append(packet.dts)
+            for frame in packet.decode():
+                frame.pts = turns.popleft() if turns else None
+                yield frame
 
     def _convert(self, frame: Any, index: int) -> tuple[Frame, Pixels]:
         time_base = self.info.time_base
@@ -151,8 +171,11 @@ class VideoSource:
             f"{float(promised - missing):.2f} s ({frames} frames) can be read"
         )
 
+    def _cut(self) -> str | None:
+        return f"{self.path} is cut: its last {self._missing_bytes} bytes are missing" if self._missing_bytes else None
+
     def _corruption(self) -> str | None:
-        return f"{self.path} has {self._corrupt} damaged frames" if self._corrupt else None
+        return f"{self.path} has {self._corrupt} damaged frame{'s' * (self._corrupt > 1)}" if self._corrupt else None
 
     def close(self) -> None:
         """Close the file."""
@@ -201,8 +224,11 @@ def _losses(container: Any, stream: Any) -> tuple[str, ...]:
 
 def _promised_end(stream: Any) -> Fraction | None:
     """When the last frame should end, in seconds, as far as the header tells."""
-    if stream.duration:
-        return (stream.start_time or 0) * stream.time_base + stream.duration * stream.time_base
+    duration = stream.duration
+    if stream.container.format.name == "avi":  # without its index, at the end, FFmpeg guesses from the file's size
+        duration = max(duration or 0, stream.frames)
+    if duration:
+        return (stream.start_time or 0) * stream.time_base + duration * stream.time_base
     tag = stream.metadata.get("DURATION")  # Matroska: HH:MM:SS.fraction
     if tag:
         with contextlib.suppress(ValueError):

@@ -8,7 +8,7 @@ from support import photo_crops
 
 import p2p_deploy
 from p2p_deploy.backends import BACKENDS, load
-from p2p_deploy.errors import DeviceError, ModelFileError
+from p2p_deploy.errors import DeviceError, Failed, ModelFileError
 
 SIZE = 64
 MODELS = {"onnxruntime": ".onnx", "torch": ".pt"}
@@ -88,6 +88,17 @@ def test_compacting_closes_the_gaps():
 def test_wrong_frames_are_refused_with_what_was_expected(model, frames):
     with pytest.raises(ValueError, match=r"expected uint8 frames of shape \(N, 64, 64, 3\)"):
         model(frames)
+
+
+def test_a_batch_that_no_memory_can_hold_is_refused(model):
+    with pytest.raises(Failed, match="smaller --batch"):
+        model.slots(1, 10**15)
+
+
+def test_a_closed_model_says_so(model):
+    model.close()
+    with pytest.raises(ValueError, match="is closed"):
+        model(photo_crops(1, SIZE))
 
 
 def test_says_what_a_measurement_needs(model):

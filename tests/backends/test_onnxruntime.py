@@ -3,9 +3,9 @@ import importlib.metadata
 import numpy as np
 import onnx
 import pytest
-from support import identity_onnx
 
 from p2p_deploy.backends import load, onnxruntime
+from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError, SpecError
 from p2p_deploy.spec import METADATA_KEY
 
@@ -87,6 +87,6 @@ def test_the_number_of_threads_is_taken(identity):
 
 
 def test_grey_frames_keep_their_channel_axis(tmp_path):
-    with load(identity_onnx(tmp_path / "grey.onnx", channels=1)) as model:
+    with load(write_identity(tmp_path / "grey.onnx", channels=1)) as model:
         frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype=np.uint8)
         np.testing.assert_array_equal(model(frames), frames)

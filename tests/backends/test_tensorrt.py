@@ -72,6 +72,25 @@ def test_a_broken_sidecar_is_refused(plan, text):
         load(plan)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("profile", [1, 4]),
+        ("profile", ["1", "4", "8"]),
+        ("precision", "half"),
+        ("quality", []),
+        ("flavour", {"name": "rtx"}),
+        ("source_onnx", None),
+        ("spec", "unet"),
+    ],
+)
+def test_a_sidecar_with_a_value_of_another_type_is_refused(plan, key, value):
+    data = json.loads(sidecar_path(plan).read_text())
+    sidecar_path(plan).write_text(json.dumps({**data, key: value}))
+    with pytest.raises(ModelFileError, match="not the sidecar of a plan"):
+        read_sidecar(plan)
+
+
 def test_a_sidecar_of_a_later_schema_is_refused(plan):
     data = json.loads(sidecar_path(plan).read_text())
     sidecar_path(plan).write_text(json.dumps({**data, "schema": "2.0"}))

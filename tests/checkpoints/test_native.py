@@ -57,6 +57,12 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path):
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("training", ["[]", "3", "[" * 100_000, "{"])
+def test_a_training_record_that_is_none_is_refused(tmp_path, contents, training):
+    with pytest.raises(CheckpointError, match=r"x\.pt is (altered|an incomplete)"):
+        load_checkpoint(saved(tmp_path, {**contents, "training": training}))
+
+
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
 def test_a_truncated_file_is_refused(checkpoint, tmp_path, share):
     data = checkpoint.read_bytes()

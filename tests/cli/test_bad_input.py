@@ -16,7 +16,6 @@ import pytest
 from support import (
     ROOT,
     assert_refused,
-    identity_onnx,
     leftovers,
     make_clip,
     p2p,
@@ -26,6 +25,8 @@ from support import (
     write_images,
 )
 
+from p2p_deploy.bench.builtin import write_identity
+from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.media.images import encode_image, read_image
 
 
@@ -157,7 +158,7 @@ class TestOutputs:
 
     def test_a_folder_without_write_permission(self, inputs, tmp_path):
         """As an ordinary user: root may write everywhere, so a test that runs as root becomes nobody first."""
-        model = identity_onnx(tmp_path / "m.onnx")
+        model = write_identity(tmp_path / "m.onnx")
         out = tmp_path / "readonly"
         out.mkdir()
         for path in (*inputs.iterdir(), model):
@@ -200,7 +201,7 @@ class TestDiskFull:
         write_images(tmp_path / "in", flat)
         noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
         (tmp_path / "in" / "004.png").write_bytes(encode_image(noise, ".png"))  # the one that is too large
-        model = identity_onnx(tmp_path / "m.onnx", size=256)
+        model = write_identity(tmp_path / "m.onnx", size=256)
         result = self.run_limited(60_000, "run", model, tmp_path / "in", out, "--batch", "1")
         assert_refused(result, "004.png cannot be written: File too large", "and run again with --overwrite")
         assert not leftovers(out)
@@ -216,10 +217,28 @@ class TestDiskFull:
     def test_a_clip_that_does_not_fit_leaves_nothing(self, identity, out, tmp_path):
         random = np.random.default_rng(0)
         make_clip(tmp_path / "clip.mp4", random.integers(0, 256, (40, 128, 128, 3), dtype=np.uint8), crf="30")
-        model = identity_onnx(tmp_path / "m.onnx", size=128)
+        model = write_identity(tmp_path / "m.onnx", size=128)
         result = self.run_limited(100_000, "run", model, tmp_path / "clip.mp4", out)
         assert_refused(result, "clip.mp4 cannot be written: File too large")
         assert [path.name for path in out.iterdir()] == ["p2p-run.jsonl"]
+
+    @pytest.mark.parametrize(
+        ("limit", "words"),
+        [
+            (40, "tensorboard cannot be written: File too large"),
+            (2_000, "step-0000020.png cannot be written: File too large"),
+            (50_000, "ckpt.pt cannot be written; the disk may be full"),
+        ],
+    )
+    def test_a_training_that_does_not_fit_says_where(self, limit, words, tmp_path):
+        for side in ("A", "B"):
+            write_images(tmp_path / "data" / side / "train", photo_crops(4, 48))
+        run = tmp_path / "run"
+        options = ("--size", 32, "--ngf", 8, "--steps", 20)
+        result = self.run_limited(limit, "train", "pix2pix", tmp_path / "data", "-o", run, *options)
+        assert_refused(result, words)
+        assert not (run / "ckpt.pt").exists()
+        assert not leftovers(run)
 
     def test_an_export_that_does_not_fit_leaves_nothing(self, checkpoint, tmp_path):
         result = self.run_limited(50_000, "export", checkpoint, "-o", tmp_path)
@@ -251,7 +270,7 @@ class TestCtrlC:
                 (tmp_path / "in" / f"{index:04d}.png").write_bytes(encode_image(frames[index], ".png"))
             else:
                 os.link(tmp_path / "in" / f"{index % 7:04d}.png", tmp_path / "in" / f"{index:04d}.png")
-        model = identity_onnx(tmp_path / "m.onnx", size=256)
+        model = write_identity(tmp_path / "m.onnx", size=256)
         process = self.start("run", model, tmp_path / "in", out, "--batch", "2")
         self.wait_for(lambda: (out / "p2p-run.jsonl").exists() and len(read_lines(out)) > 20)
         process.send_signal(signal.SIGINT)
@@ -269,31 +288,21 @@ class TestCtrlC:
         for name in sorted(outputs)[-3:]:
             np.testing.assert_array_equal(read_image(out / name)[0], frames[int(name[:4]) % 7])
 
-    def test_a_training_stops_with_one_line(self, tmp_path):
+    def test_a_training_stops_with_a_checkpoint(self, tmp_path):
         for side in ("A", "B"):
             write_images(tmp_path / "data" / side / "train", photo_crops(4, 48))
-        process = self.start(
-            *(
-                "train",
-                "pix2pix",
-                tmp_path / "data",
-                "-o",
-                tmp_path / "run",
-                "--size",
-                32,
-                "--ngf",
-                4,
-                "--steps",
-                100000,
-            )
-        )
+        run = tmp_path / "run"
+        options = ("--size", 32, "--ngf", 4, "--steps", 100000)
+        process = self.start("train", "pix2pix", tmp_path / "data", "-o", run, *options)
         self.wait_for(lambda: list((tmp_path / "run").glob("tensorboard/*")))
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "Traceback" not in stderr
-        assert "stopped by Ctrl-C" in stderr
+        assert "stopped by Ctrl-C; the checkpoint is of the last step" in stderr
+        assert f"checkpoint: {run / 'ckpt.pt'}" in stdout
+        assert 0 < load_checkpoint(run / "ckpt.pt").training["step"] < 100000
 
 
 def read_lines(folder):

@@ -179,6 +179,13 @@ class TestInfoAndDoctor:
         facts = json.loads(invoke("info", path, "--json").stdout)
         assert facts["bytes"] == path.stat().st_size
 
+    def test_info_says_precision_and_whether_a_plan_is_the_one_described(self, exported, tmp_path):
+        assert json.loads(invoke("info", exported.plan.onnx, "--json").stdout)["precision"] == "fp16"
+        assert json.loads(invoke("info", exported.plan.plan, "--json").stdout)["intact"] is True
+        for path in (exported.plan.plan, exported.plan.sidecar):
+            (tmp_path / path.name).write_bytes(path.read_bytes() + (b" " if path.suffix == ".plan" else b""))
+        assert json.loads(invoke("info", tmp_path / exported.plan.plan.name, "--json").stdout)["intact"] is False
+
     def test_doctor_says_what_is_here_and_mends_the_rest(self):
         result = p2p("doctor")
         assert result.returncode == 0

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+import torch
 from support import leftovers, photo_crops, unet_spec, varied_generator
 
 import p2p_deploy
@@ -16,7 +17,7 @@ from p2p_deploy.errors import CheckpointError, DeviceError, ExportError, Missing
 from p2p_deploy.export import engine, export_checkpoint, verify
 from p2p_deploy.files import sha256
 from p2p_deploy.sidecar import read_sidecar
-from p2p_deploy.spec import METADATA_KEY, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
 
 
 def graph(path):
@@ -37,9 +38,10 @@ class TestOnnx:
             assert tensor.elem_type == onnx.TensorProto.UINT8
 
     def test_carries_its_spec_with_the_size_and_the_checkpoints_hash(self, exported, checkpoint):
-        (entry,) = onnx.load(exported.onnx).metadata_props
-        spec = ModelSpec.from_json(entry.value)
-        assert entry.key == METADATA_KEY
+        metadata = {entry.key: entry.value for entry in onnx.load(exported.onnx).metadata_props}
+        assert set(metadata) == {METADATA_KEY, PRECISION_KEY}
+        assert metadata[PRECISION_KEY] == "fp32"
+        spec = ModelSpec.from_json(metadata[METADATA_KEY])
         assert spec == exported.spec
         assert spec.fixed_size == (64, 64)
         assert spec.source_sha256 == sha256(checkpoint)
@@ -185,6 +187,26 @@ class TestGate:
         with pytest.raises(ExportError, match="gave up"):
             export_checkpoint(checkpoint, tmp_path / "x.onnx", trt=True)
         assert not list(tmp_path.iterdir())
+
+    def test_a_checkpoint_that_gives_nan_is_refused(self, tmp_path):
+        spec = unet_spec()
+        generator = varied_generator(spec)
+        with torch.no_grad():
+            generator.downs[0].conv.weight[0, 0, 0, 0] = float("nan")
+        save_checkpoint(tmp_path / "nan.pt", spec, generator, {})
+        with pytest.raises(ExportError, match=r"checkpoint itself gives \d+ values that are NaN or infinite"):
+            export_checkpoint(tmp_path / "nan.pt", tmp_path / "x.onnx")
+        assert not (tmp_path / "x.onnx").exists()
+
+    def test_a_network_of_one_colour_is_warned_of(self, exported, tmp_path):
+        assert exported.warnings == ()
+        spec = unet_spec()
+        generator = varied_generator(spec)
+        with torch.no_grad():
+            generator.ups[0].conv.weight.zero_()
+        save_checkpoint(tmp_path / "flat.pt", spec, generator, {})
+        (warning,) = export_checkpoint(tmp_path / "flat.pt", tmp_path / "flat.onnx").warnings
+        assert "almost one colour" in warning
 
     def test_the_comparison_measures_what_it_says(self):
         frames = photo_crops(3, 16)

@@ -117,6 +117,13 @@ class TestBadData:
         (tmp_path / "A" / "train" / "001.png").unlink()
         self.refuse(tmp_path, "1 pictures have no counterpart .*: 001")
 
+    def test_two_files_of_one_name(self, tmp_path):
+        write_images(tmp_path / "A" / "train", photo_crops(2, 16))
+        write_images(tmp_path / "B" / "train", photo_crops(2, 16))
+        (tmp_path / "A" / "train" / "000.jpg").write_bytes(b"")
+        with pytest.raises(DataError, match=r"000\.jpg and 000\.png have the same name"):
+            find_pairs(tmp_path)
+
     def test_two_empty_sides(self, tmp_path):
         (tmp_path / "A" / "train").mkdir(parents=True)
         (tmp_path / "B" / "train").mkdir(parents=True)

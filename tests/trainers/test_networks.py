@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from trainers.discriminators import PatchGAN, init_weights, pair, set_trainable
+from trainers.discriminators import PatchGAN, pair
 from trainers.loop import Schedule
 from trainers.losses import bce_gan_loss
+from trainers.networks import init_weights, set_trainable
 
 
 @pytest.mark.parametrize(("side", "logits"), [(128, 14), (256, 30), (286, 33), (512, 62)])
@@ -56,12 +57,19 @@ def test_a_frozen_discriminator_passes_gradients_on_and_takes_none():
 
 def test_the_learning_rate_is_constant_then_falls_in_a_straight_line():
     """200 epochs, as published: 1 for 100 epochs, then 1 - (epoch - 100) / 101."""
-    schedule = Schedule(steps=2000, steps_per_epoch=10)
-    assert [schedule.learning_rate_factor(epoch) for epoch in (0, 99, 100)] == [1, 1, 1]
-    assert schedule.learning_rate_factor(150) == pytest.approx(1 - 50 / 101)
-    assert schedule.learning_rate_factor(199) == pytest.approx(1 - 99 / 101)
+    schedule = Schedule(steps=2000, batch=1, pictures=10)
+    assert [schedule.learning_rate_factor(step) for step in (0, 999, 1009)] == [1, 1, 1]
+    assert schedule.learning_rate_factor(1500) == pytest.approx(1 - 50 / 101)
+    assert schedule.learning_rate_factor(1509) == pytest.approx(1 - 50 / 101)
+    assert schedule.learning_rate_factor(1999) == pytest.approx(1 - 99 / 101)
 
 
 def test_steps_take_the_place_of_epochs():
-    assert Schedule.plan(10, 4, steps=None, epochs=3) == Schedule(9, 3)
-    assert Schedule.plan(10, 4, steps=5, epochs=3) == Schedule(5, 3)
+    assert Schedule.plan(10, 4, steps=None, epochs=3) == Schedule(8, 4, 10)
+    assert Schedule.plan(10, 4, steps=5, epochs=3) == Schedule(5, 4, 10)
+
+
+def test_an_epoch_is_as_many_pictures_as_there_are_however_large_the_batch():
+    """The loader's batches straddle epochs, so that steps alone do not tell which one it is."""
+    assert [Schedule(8, 4, 10).epoch(step) for step in range(8)] == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert [Schedule(3, 8, 3).epoch(step) for step in range(3)] == [0, 2, 5]

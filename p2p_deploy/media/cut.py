@@ -1,0 +1,52 @@
+"""Whether a video file is as long as its own headers say; nothing here loads FFmpeg, which does not tell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_BOXES = frozenset(
+    (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip", b"wide", b"uuid", b"meta")
+)
+
+
+def missing_bytes(path: Path) -> int:
+    """How far the last part of an MP4, MOV or Matroska file reaches beyond its end; 0 for other files."""
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        end = _segment_end(file.read(4096)) if file.read(4) == _EBML else _boxes_end(file)
+    return max(0, end - length)
+
+
+def _boxes_end(file: BinaryIO) -> int:
+    """Where the last box ends that is known by its name."""
+    end = 0
+    while True:
+        file.seek(end)
+        header = file.read(16)
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:], "big")
+        if header[4:8] not in _BOXES or size < 8:  # 0: as far as the file goes
+            return end
+        end += size
+
+
+def _segment_end(head: bytes) -> int:
+    """Where the segment ends that follows the EBML header, of which ``head`` lacks the first 4 bytes."""
+    header_size, at = _variable_size(head, 0)
+    at += header_size or 0
+    if head[at : at + 4] != _SEGMENT:
+        return 0
+    size, at = _variable_size(head, at + 4)
+    return 0 if size is None else len(_EBML) + at + size
+
+
+def _variable_size(data: bytes, at: int) -> tuple[int | None, int]:
+    """An EBML size, None for one left open, and the place after it. Its width is in its leading zero bits."""
+    width = 9 - int.from_bytes(data[at : at + 1], "big").bit_length()
+    ones = (1 << 7 * width) - 1
+    size = int.from_bytes(data[at : at + width], "big") & ones
+    return None if size == ones else size, at + width
