@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# For what is built in an isolated environment too, such as this package itself.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 
 .PHONY: demo test check clean
 
@@ -23,11 +26,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed-demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[cpu,export,trt-rtx,train,demo]'
+	$(BIN)/python -m pip install -q -e '.[cpu,export,trt-rtx,train,demo]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-demo
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[cpu,export,trt-rtx,train,demo,dev]'
+	$(BIN)/python -m pip install -q -e '.[cpu,export,trt-rtx,train,demo,dev]'
 	@touch $@
 
 clean:

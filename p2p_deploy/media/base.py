@@ -1,7 +1,7 @@
 """What every kind of input and output looks like from outside.
 
-To add a format: a suffix in ``images.py``, or one new file with a source and a sink and its lines in
-``p2p_deploy.media.SOURCES``; the shared contract test does the rest.
+To add a format: a suffix in ``images.py``, a line in ``containers.py``, or one new file with a source and a sink that
+``open_source`` and ``open_sink`` open; the shared contract test does the rest.
 """
 
 from __future__ import annotations
