@@ -199,7 +199,7 @@ def coarse_distance(a, b):
     return float(np.abs(pixels.resize(a, height, width).astype(int) - pixels.resize(b, height, width)).mean())
 
 
-STAGES = ("open", "decode", "infer", "encode", "close")
+STAGES = ("open", "decode", "fit", "infer", "restore", "encode", "close")
 KINDS = ("images", "clip")
 
 
@@ -231,6 +231,8 @@ def inject(monkeypatch, stage, kind, error):
     owner, name = {
         "open": (pipeline, "open_source"),
         "decode": (VideoSource if clip else p2p_deploy.media.images.ImageSource, "decode"),
+        "fit": (pixels, "fit_into"),
+        "restore": (pixels, "restore"),
         "infer": (p2p_deploy.backends.onnxruntime.OnnxRuntimeBackend, "submit"),
         "encode": (sink, "write"),
         "close": (sink, "close"),
@@ -300,6 +302,23 @@ class TestInjectedFailures:
         assert len(outputs) == (0 if kind == "clip" else 9)
         for name in outputs:
             read_image(tmp_path / "out" / name)
+
+    @pytest.mark.parametrize("at", [1, 9, 20])
+    def test_images_that_fail_beside_a_clip_that_is_slow_to_close(self, model, at, tmp_path, monkeypatch):
+        """What the pools complete after the run has failed is on the disk, so it has to be in the record."""
+        write_images(tmp_path / "in", photo_crops(20, 32))
+        make_clip(tmp_path / "in" / "000-clip.mp4", photo_crops(6, 32))
+        real = VideoSink.close
+
+        def slow(self):
+            threading.Event().wait(0.2)
+            real(self)
+
+        monkeypatch.setattr(VideoSink, "close", slow)
+        Injector(monkeypatch, at=at).into(ImageSink, "write", Failed("No space left on device"))
+        with pytest.raises(Failed, match="No space left"):
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
+        check_record(tmp_path / "out")
 
     def test_cancelling_finishes_what_is_under_way_and_leaves_the_rest(self, model, kind, tmp_path):
         cancel = threading.Event()
