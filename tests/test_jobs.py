@@ -1,17 +1,25 @@
+import os
+from pathlib import Path
+
 import pytest
 
-from p2p_deploy.errors import InputError, OutputError
+from p2p_deploy.errors import InputError, ItemFailed, OutputError
 from p2p_deploy.jobs import plan_jobs
+from p2p_deploy.media import open_source
 
 
 @pytest.fixture
 def folder(tmp_path):
-    source = tmp_path / "in"
-    for name in ("b.jpg", "a.PNG", "clip.mp4", "notes.txt", ".hidden.png", "sub/c.webp", "sub/deeper/d.tif"):
-        path = source / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return source
+    return place(
+        tmp_path / "in", "b.jpg", "a.PNG", "clip.mp4", "notes.txt", ".hidden.png", "sub/c.webp", "sub/deeper/d.tif"
+    )
+
+
+def place(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
 
 
 def names(plan, out):
@@ -31,12 +39,45 @@ def test_recursion_mirrors_the_tree(folder, tmp_path):
 
 
 def test_two_inputs_never_share_an_output(tmp_path):
-    source = tmp_path / "in"
-    source.mkdir()
-    for name in ("a.jpg", "a.bmp", "A.png", "b.png"):
-        (source / name).write_bytes(b"x")
+    source = place(tmp_path / "in", "a.jpg", "a.bmp", "A.png", "b.png")
     found = names(plan_jobs(source, tmp_path / "out"), tmp_path / "out")
     assert found == {"A.png": "A.png.png", "a.bmp": "a.bmp.png", "a.jpg": "a.jpg.png", "b.png": "b.png"}
+
+
+COLLIDING = {
+    "an input is named as an output that gave way": ("a.jpg", "a.bmp", "a.jpg.png"),
+    "and so is the one that follows": ("a.jpg", "a.bmp", "a.jpg.png", "a.jpg.bmp", "a.jpg.png-2.png", "a.jpg.png.jpg"),
+    "only case differs": ("a.png", "A.png", "a.PNG", "clip.mp4", "Clip.MP4", "sub/b.png", "SUB/b.png"),
+    "all of them at once": ("a.jpg", "A.JPG", "a.jpeg", "a.png", "a.tif", "a.tiff", "a.webp", "a.bmp", "A.Png"),
+    "a folder is named as an output": (
+        "a.jpg",
+        "a.png/b.jpg",
+        "a.bmp",
+        "a.jpg.png/c.png",
+        "clip.mp4/d.png",
+        "clip.jpg",
+    ),
+}
+
+
+@pytest.mark.parametrize("files", COLLIDING.values(), ids=COLLIDING)
+def test_outputs_are_distinct_whatever_the_names(files, tmp_path):
+    source = place(tmp_path / "in", *files)
+    found = names(plan_jobs(source, tmp_path / "out", recursive=True), tmp_path / "out")
+    assert set(found) == set(files)
+    folded = [output.casefold() for output in found.values()]
+    assert len(set(folded)) == len(files)
+    folders = {parent.as_posix().casefold() for output in found.values() for parent in Path(output).parents}
+    assert not folders & set(folded)
+
+
+@pytest.mark.parametrize("files", COLLIDING.values(), ids=COLLIDING)
+def test_the_plan_does_not_depend_on_the_order_of_the_listing(files, tmp_path):
+    forwards = plan_jobs(place(tmp_path / "in", *files), tmp_path / "out", recursive=True)
+    for path in sorted((tmp_path / "in").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    backwards = plan_jobs(place(tmp_path / "in", *reversed(files)), tmp_path / "out", recursive=True)
+    assert forwards == backwards
 
 
 def test_a_single_input_goes_into_a_folder_or_to_a_file(folder, tmp_path):
@@ -68,6 +109,52 @@ def test_a_link_into_the_input_folder_is_seen_through(folder, tmp_path):
         plan_jobs(folder, tmp_path / "link")
 
 
+def test_an_output_that_lands_among_the_inputs_from_above_is_refused(tmp_path):
+    source = place(tmp_path / "photos" / "photos", "a.jpg", "photos/b.jpg")
+    for out in (tmp_path / "photos", source / ".."):
+        assert names(plan_jobs(source, out), out) == {"a.jpg": "a.png"}
+        with pytest.raises(OutputError, match="inside the input folder"):
+            plan_jobs(source, out, recursive=True, overwrite=True)
+
+
+def test_an_output_never_replaces_its_own_input_through_a_link(tmp_path):
+    source = place(tmp_path / "in", "a.png")
+    (tmp_path / "link").symlink_to(source)
+    with pytest.raises(OutputError, match="replace its own input"):
+        plan_jobs(source / "a.png", tmp_path / "link", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.mp4"])
+def test_a_link_that_leads_to_itself_is_one_input_that_fails(folder, tmp_path, name):
+    (folder / name).symlink_to(name)
+    plan = plan_jobs(folder, tmp_path / "out")
+    (job,) = (job for job in plan.jobs if job.name == name)
+    assert len(plan.jobs) == 4
+    with pytest.raises(ItemFailed, match=name):
+        decode_first(job.source)
+
+
+def decode_first(path):
+    source = open_source(path)
+    return source.decode(next(iter(source.items())))
+
+
+def test_a_link_that_leads_to_itself_is_nothing_to_read(tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with pytest.raises(InputError, match="does not exist"):
+        plan_jobs(tmp_path / "loop.png", tmp_path / "out")
+
+
+def test_a_pipe_is_no_input_and_neither_is_a_link_to_one(folder, tmp_path):
+    os.mkfifo(folder / "x.png")
+    (folder / "y.png").symlink_to("x.png")
+    os.mkfifo(tmp_path / "x.mp4")
+    (folder / "x.mp4").symlink_to(tmp_path / "x.mp4")
+    plan = plan_jobs(folder, tmp_path / "out")
+    assert {job.name for job in plan.jobs} == {"a.PNG", "b.jpg", "clip.mp4"}
+    assert plan.ignored == 4
+
+
 def test_an_output_never_replaces_its_own_input(folder):
     with pytest.raises(OutputError, match="replace its own input"):
         plan_jobs(folder / "sub" / "c.webp", folder / "sub" / "c.webp", overwrite=True)
@@ -97,6 +184,15 @@ def test_files_that_cannot_fit_together_are_refused(folder, tmp_path):
         plan_jobs(folder / "notes.txt", tmp_path / "out")
     with pytest.raises(OutputError, match="a still image and cannot become"):
         plan_jobs(folder / "b.jpg", tmp_path / "b.mp4")
+    with pytest.raises(OutputError, match="a video and cannot become"):
+        plan_jobs(folder / "clip.mp4", tmp_path / "b.png")
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(OutputError, match="is a file"):
         plan_jobs(folder, tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["b.mkv", "b.m4v", "b.MOV", "b.avi", "b.webm"])
+def test_a_video_keeps_its_container(folder, tmp_path, name):
+    with pytest.raises(OutputError, match=r"a video keeps its container.*\*\.mp4"):
+        plan_jobs(folder / "clip.mp4", tmp_path / name)
+    assert plan_jobs(folder / "clip.mp4", tmp_path / "b.MP4").jobs[0].output == tmp_path / "b.MP4"

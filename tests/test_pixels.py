@@ -24,6 +24,25 @@ def test_shrinking_averages_instead_of_aliasing():
     assert set(np.unique(pixels.resize(checkers, 16, 16))) <= {127, 128}
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(16, 100), (100, 16), (7, 150), (150, 7), (1, 65), (65, 1)])
+def test_a_side_that_shrinks_does_not_alias_while_the_other_grows(height, width, channels):
+    down, across = np.indices((64, 64))
+    for pattern in (down + across, down if height < width else across):
+        image = np.repeat(pattern[:, :, None] % 2 * 255, channels, axis=2).astype(np.uint8)
+        resized = pixels.resize(image, height, width)
+        assert resized.shape == (height, width, channels)
+        assert np.abs(resized.astype(int) - 127.5).max() < 16
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("value", [0, 1, 77, 254, 255])
+def test_a_flat_image_stays_flat_at_any_size(value, channels):
+    image = np.full((30, 40, channels), value, np.uint8)
+    for height, width in ((7, 90), (90, 7), (7, 11), (90, 110), (1, 1), (30, 90), (7, 40)):
+        assert (pixels.resize(image, height, width) == value).all()
+
+
 @pytest.mark.parametrize("source_channels", [1, 3])
 @pytest.mark.parametrize("row_channels", [1, 3])
 @pytest.mark.parametrize("side", [20, 64, 100])

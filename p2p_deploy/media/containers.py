@@ -15,12 +15,19 @@ class Container:
         options: the encoder's options; visually lossless or nearly so.
         time_stamps: whether it stores when a frame is shown. AVI does not: frames take turns, evenly spaced, and a turn
             may be left empty.
+        sounds: audio codecs whose packets can be copied into it in step with the pictures, by the start of FFmpeg's
+            name; none named means all.
     """
 
     muxer: str
     encoder: str = "libx264"
     options: dict[str, str] = field(default_factory=lambda: {"crf": "18", "preset": "veryfast"})
     time_stamps: bool = True
+    sounds: tuple[str, ...] = ()
+
+    def keeps_sound(self, codec: str) -> bool:
+        """Whether sound in ``codec`` is copied."""
+        return not self.sounds or codec.startswith(self.sounds)
 
 
 CONTAINERS = {
@@ -30,7 +37,11 @@ CONTAINERS = {
     ".mkv": Container("matroska"),
     # H.264 in AVI is read back with guessed time stamps.
     ".avi": Container(
-        "avi", "mpeg4", {"flags": "+qscale", "global_quality": str(2 * 118), "bf": "0"}, time_stamps=False
+        "avi",
+        "mpeg4",
+        {"flags": "+qscale", "global_quality": str(2 * 118), "bf": "0"},
+        time_stamps=False,
+        sounds=("pcm_", "mp2", "mp3"),
     ),
     ".webm": Container(
         "webm", "libvpx-vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}

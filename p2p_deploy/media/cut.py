@@ -16,22 +16,23 @@ def missing_bytes(path: Path) -> int:
     """How far the last part of an MP4, MOV or Matroska file reaches beyond its end; 0 for other files."""
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
-        end = _segment_end(file.read(4096)) if file.read(4) == _EBML else _boxes_end(file)
+        end = _segment_end(file.read(4096)) if file.read(4) == _EBML else _boxes_end(file, length)
     return max(0, end - length)
 
 
-def _boxes_end(file: BinaryIO) -> int:
+def _boxes_end(file: BinaryIO, length: int) -> int:
     """Where the last box ends that is known by its name."""
     end = 0
-    while True:
+    while end < length:
         file.seek(end)
         header = file.read(16)
         size = int.from_bytes(header[:4], "big")
         if size == 1:
             size = int.from_bytes(header[8:], "big")
         if header[4:8] not in _BOXES or size < 8:  # 0: as far as the file goes
-            return end
+            break
         end += size
+    return end
 
 
 def _segment_end(head: bytes) -> int:

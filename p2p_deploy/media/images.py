@@ -71,7 +71,9 @@ def encode_image(pixels_HWC: Pixels, suffix: str) -> bytes:
 
 
 def _has_more_pages(data: bytes) -> bool:
-    """Whether a TIFF's first directory names a second one, or a WebP is animated."""
+    """Whether a TIFF's first directory names a second one, or a PNG or a WebP is animated."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"acTL" in data[: data.find(b"IDAT")]
     if data[8:16] == b"WEBPVP8X":
         return len(data) > 20 and bool(data[20] & 0x02)
     order: Literal["little", "big"] | None = {b"II*\x00": "little", b"MM\x00*": "big"}.get(data[:4])  # type: ignore[assignment]

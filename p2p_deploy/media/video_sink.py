@@ -15,9 +15,12 @@ from av.video.reformatter import ColorRange
 from p2p_deploy.errors import ItemFailed, P2PError
 from p2p_deploy.files import DISK_ERRORS, temporary_name, write_failure
 from p2p_deploy.media.base import Frame
-from p2p_deploy.media.containers import CONTAINERS
+from p2p_deploy.media.containers import CONTAINERS, Container
 from p2p_deploy.media.video_source import EXACT, FFMPEG_ERRORS, OPEN_OPTIONS, VideoSource, reason
 from p2p_deploy.pixels import Pixels
+
+# MPEG-4 counts in parts of a second no finer than this; DirectShow writes 10000000/333667 frames per second.
+_FINEST = Fraction(1, 65535)
 
 
 class VideoSink:
@@ -31,6 +34,9 @@ class VideoSink:
         self._source = source.path
         self._info = source.info
         self._container = CONTAINERS[path.suffix.lower()]
+        self._rate = source.info.rate
+        if not self._container.time_stamps:
+            self._rate = 1 / max((1 / self._rate).limit_denominator(_FINEST.denominator), _FINEST)
         self._temporary = temporary_name(path)
         self._output: Any = None  # opened by the first frame, which knows the size
         self._stream: Any = None
@@ -54,17 +60,24 @@ class VideoSink:
             if self._container.time_stamps:
                 picture.pts, picture.time_base, picture.duration = frame.pts, frame.time_base, frame.duration
             else:
-                turn = max(self._turn, round(frame.pts * frame.time_base * self._info.rate))
-                picture.pts, picture.time_base, picture.duration = turn, 1 / self._info.rate, 1
+                turn = max(self._turn, round(frame.pts * frame.time_base * self._rate))
+                picture.pts, picture.time_base, picture.duration = turn, 1 / self._rate, 1
                 self._turn = turn + 1
             self._audio.copy_until(picture.pts * picture.time_base)
-            self._output.mux(self._stream.encode(picture))
+            self._output.mux(self._encode(picture))
+
+    def _encode(self, picture: Any) -> Any:
+        """Packets; whatever the encoder says is not about the disk, EPERM included."""
+        try:
+            return self._stream.encode(picture)
+        except FFMPEG_ERRORS as exc:
+            raise ItemFailed(f"{self.path} cannot be encoded ({reason(exc)}).") from exc
 
     def _open(self, height: int, width: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._output = av.open(str(self._temporary), "w", format=self._container.muxer)
         stream = self._output.add_stream(
-            self._container.encoder, rate=self._info.rate, options=dict(self._container.options)
+            self._container.encoder, rate=self._rate, options=dict(self._container.options)
         )
         # 4:2:0 halves both sides; an odd one keeps every pixel only without subsampling, where the encoder can.
         even = height % 2 == 0 and width % 2 == 0
@@ -78,7 +91,7 @@ class VideoSink:
         if ratio:
             context.sample_aspect_ratio = 1 / ratio if self._turned(height, width) else ratio
         self._stream = stream
-        self._audio = _AudioCopy(self._source, self._output)
+        self._audio = _AudioCopy(self._source, self._output, self._container)
 
     def _turned(self, height: int, width: int) -> bool:
         """Whether the source was stored on its side."""
@@ -89,7 +102,7 @@ class VideoSink:
         with self._translated():
             if self._output is None:
                 raise ItemFailed(f"{self._source} has no frame that can be read.")
-            self._output.mux(self._stream.encode(None))
+            self._output.mux(self._encode(None))
             self._audio.copy_until(None)
             self._audio.close()
             self._output.close()
@@ -122,13 +135,17 @@ class VideoSink:
 
 
 class _AudioCopy:
-    """The audio packets of a file, handed to ``output`` in step with the video."""
+    """The audio packets of a file, handed to ``output`` in step with the video; those that ``kind`` can keep."""
 
-    def __init__(self, path: Path, output: Any) -> None:
+    def __init__(self, path: Path, output: Any, kind: Container) -> None:
         self._output = output
         self._container = av.open(str(path), options=OPEN_OPTIONS)
         try:
-            streams = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
+            streams = [
+                stream
+                for stream in self._container.streams.audio
+                if stream.codec_context is not None and kind.keeps_sound(stream.codec_context.name)
+            ]
             self._targets = {stream.index: output.add_stream_from_template(stream) for stream in streams}
             self._packets = self._container.demux(streams) if streams else iter(())
             self._next = self._read()

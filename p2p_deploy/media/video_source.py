@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media.base import EndOfStream, Frame, Item
-from p2p_deploy.media.containers import READERS
+from p2p_deploy.media.containers import CONTAINERS, READERS
 from p2p_deploy.media.cut import missing_bytes
 from p2p_deploy.pixels import Pixels
 
@@ -92,7 +92,7 @@ class VideoSource:
         self._frames = self._decoded()
         self.expected_frames: int | None = self._stream.frames or None
         self.info = _video_info(self._stream)
-        self._notes = _losses(self._container, self._stream)
+        self._notes = _losses(self.path, self._container, self._stream)
         self._missing_bytes = missing_bytes(self.path)
 
     def items(self) -> Iterator[Item]:
@@ -172,7 +172,7 @@ class VideoSource:
         )
 
     def _cut(self) -> str | None:
-        return f"{self.path} is cut: its last {self._missing_bytes} bytes are missing" if self._missing_bytes else None
+        return f"{self.path} is cut: at least {self._missing_bytes} bytes are missing" if self._missing_bytes else None
 
     def _corruption(self) -> str | None:
         return f"{self.path} has {self._corrupt} damaged frame{'s' * (self._corrupt > 1)}" if self._corrupt else None
@@ -209,14 +209,19 @@ def _video_info(stream: Any) -> VideoInfo:
     )
 
 
-def _losses(container: Any, stream: Any) -> tuple[str, ...]:
-    """What of the file does not reach the output."""
+def _losses(path: Path, container: Any, stream: Any) -> tuple[str, ...]:
+    """What of the file does not reach the output, which is of the same kind."""
     notes = []
     depth = max((component.bits for component in stream.format.components), default=8) if stream.format else 8
     if depth > 8:
         notes.append(f"{depth}-bit depth reduced to 8")
     if len(container.streams.video) > 1:
         notes.append("only the main video stream of several")
+    kind = CONTAINERS[path.suffix.lower()]
+    sounds = [audio.codec_context.name if audio.codec_context else "" for audio in container.streams.audio]
+    dropped = sorted({codec or "an unknown codec" for codec in sounds if not (codec and kind.keeps_sound(codec))})
+    if dropped:
+        notes.append(f"sound dropped: {kind.muxer} cannot take {', '.join(dropped)} in step with the pictures")
     if container.streams.subtitles:
         notes.append("subtitles dropped")
     return tuple(notes)

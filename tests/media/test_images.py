@@ -1,3 +1,5 @@
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -42,6 +44,54 @@ def test_further_pages_are_said(tmp_path):
     pages = [photo_crops(1, 16)[0], photo_crops(1, 16)[0]]
     assert cv2.imwritemulti(str(tmp_path / "pages.tiff"), pages)
     assert read_image(tmp_path / "pages.tiff")[1] == ("only the first page of a multi-page file",)
+
+
+def png_chunk(kind, data):
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    ("colour_type", "row", "transparency"), [(0, b"\x00\x80", b"\x00\x00"), (2, b"\xff\x00\x00" * 2, b"\x00\xff" * 3)]
+)
+def test_one_transparent_colour_in_a_png_is_said(tmp_path, colour_type, row, transparency):
+    header = png_chunk(b"IHDR", bytes([0, 0, 0, 2, 0, 0, 0, 1, 8, colour_type, 0, 0, 0]))
+    rest = png_chunk(b"IDAT", zlib.compress(b"\x00" + row)) + png_chunk(b"IEND", b"")
+    path = tmp_path / "transparent.png"
+    for chunk, notes in ((b"", ()), (png_chunk(b"tRNS", transparency), ("alpha channel dropped",))):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk + rest)
+        image, said = read_image(path)
+        assert image.tobytes() == row
+        assert said == notes
+
+
+def test_transparent_entries_of_a_palette_are_said(tmp_path):
+    header = png_chunk(b"IHDR", bytes([0, 0, 0, 2, 0, 0, 0, 1, 8, 3, 0, 0, 0]))
+    palette = png_chunk(b"PLTE", b"\xff\x00\x00\x00\x00\xff")
+    rest = png_chunk(b"IDAT", zlib.compress(b"\x00\x00\x01")) + png_chunk(b"IEND", b"")
+    path = tmp_path / "palette.png"
+    for chunk, notes in ((b"", ()), (png_chunk(b"tRNS", b"\x00\xff"), ("alpha channel dropped",))):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + palette + chunk + rest)
+        image, said = read_image(path)
+        assert image.tolist() == [[[255, 0, 0], [0, 0, 255]]]
+        assert said == notes
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png"])
+def test_of_an_animation_the_first_picture_is_taken_and_it_is_said(tmp_path, suffix):
+    frames = photo_crops(3, 32)
+    animation = cv2.Animation()
+    animation.frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame in frames]
+    animation.durations = [40] * 3
+    assert cv2.imwriteanimation(str(tmp_path / f"animated{suffix}"), animation)
+    image, notes = read_image(tmp_path / f"animated{suffix}")
+    assert notes == ("only the first page of a multi-page file",)
+    assert np.abs(image.astype(int) - frames[0]).mean() < 10
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".tiff"])
+def test_a_single_picture_has_nothing_to_say(tmp_path, suffix):
+    (path,) = write_images(tmp_path, photo_crops(1, 16), suffix)
+    assert read_image(path)[1] == ()
 
 
 def test_the_exif_orientation_is_applied(tmp_path):
