@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from p2p_deploy.errors import Failed, OutputError
+from p2p_deploy.errors import Failed, ItemFailed, OutputError, P2PError
 
 _serial = itertools.count()
 
@@ -41,12 +41,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 # What the operating system says when the place, and not the data, is at fault.
 DISK_ERRORS = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR),
+    )
 )
 
 
-def write_failure(path: Path, exc: OSError) -> Failed:
-    """The Failed that says why ``path`` could not be written: no room, no permission, a disk that went away."""
+def write_failure(path: Path, exc: OSError) -> P2PError:
+    """What to raise when ``path`` could not be written.
+
+    Returns:
+        Failed where the place is at fault (no room, no permission, a disk that went away), so that nothing else would
+        fit either; ItemFailed where it is this one name, such as one too long.
+    """
+    if exc.errno not in DISK_ERRORS:
+        return ItemFailed(f"{path} cannot be written: {exc.strerror or exc}.")
     hint = {
         errno.ENOSPC: " Free some space",
         errno.EDQUOT: " Free some of your quota",
@@ -65,7 +75,10 @@ def sha256(path: Path) -> str:
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:
-    """Raise OutputError when one of ``paths`` exists and may not be overwritten."""
+    """Raise OutputError when one of ``paths`` exists and may not be overwritten, or is a folder."""
+    folder = next((path for path in paths if path.is_dir()), None)
+    if folder is not None:
+        raise OutputError(f"{folder} is a folder, and a file would take its name. Choose another place.")
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""

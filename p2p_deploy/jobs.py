@@ -60,6 +60,13 @@ def plan_jobs(source: Path, out: Path, *, recursive: bool = False, overwrite: bo
         InputError: there is nothing to do.
         OutputError: an output exists, or would lie among the inputs.
     """
+    try:
+        return _plan(source, out, recursive, overwrite)
+    except PermissionError as exc:
+        raise InputError(f"{exc.filename} cannot be looked at: {exc.strerror}. Take folders you may read.") from exc
+
+
+def _plan(source: Path, out: Path, recursive: bool, overwrite: bool) -> JobList:
     if source.is_dir():
         _refuse_out_inside(source, out)
         listing = _list_folder(source, recursive)
@@ -70,7 +77,8 @@ def plan_jobs(source: Path, out: Path, *, recursive: bool = False, overwrite: bo
     elif source.is_file():
         plan = _single(source, out)
     else:
-        raise InputError(f"{source} does not exist. Expected an image, a video or a folder of them.")
+        what = "is no file or folder" if source.exists() else "does not exist"
+        raise InputError(f"{source} {what}. Expected an image, a video or a folder of them.")
     if plan.folder is not None and plan.folder.exists() and not plan.folder.is_dir():
         raise OutputError(f"{plan.folder} is a file, and the outputs need a folder of that name. Choose another place.")
     _refuse_among_inputs(source, plan)

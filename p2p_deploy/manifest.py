@@ -12,6 +12,7 @@ from p2p_deploy.errors import OutputError
 from p2p_deploy.files import write_failure
 
 RECORD_NAME = "p2p-run.jsonl"
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for a reader, where the name is taken by a pipe
 
 
 class RunRecord:
@@ -30,7 +31,7 @@ class RunRecord:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_WAITING, 0o666)
             except OSError as exc:
                 raise OutputError(f"{path} cannot be written: {exc.strerror}. Choose another output folder.") from exc
 

@@ -219,10 +219,10 @@ class _Run:
     def _write(self, batch: _Batch) -> None:
         """Wait for the outputs and hand them to the encoding threads."""
         self.model.wait(batch.slot)
+        self.writing.append(batch)
         for (state, frame), row_HWC in zip(batch.rows, batch.slot.output, strict=False):
             future = self.encoders[is_video(state.job.source)].submit(_encode, state, frame, row_HWC)
             batch.writing.append((state, frame, future))
-        self.writing.append(batch)
 
     def _settle(self, batch: _Batch) -> None:
         """Take note of what became of each row; rows leave the batch as they are settled."""
@@ -266,7 +266,7 @@ class _Run:
         for batch in self.writing:
             for state, frame, future in batch.writing:
                 if state.sink is None and _succeeded(future):
-                    self.ledger.wrote(state, frame.notes)
+                    self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model)])
                     self._record_quietly(state)
         for state, future in self.closing:
             if _succeeded(future):

@@ -75,6 +75,8 @@ def _from_dict(data: dict[str, Any]) -> PlanSidecar:
     for key, value in values.items():
         if not isinstance(value, types.get(key, str)):
             raise TypeError(f"{key} is {value!r}")
+    if not Path(values["source_onnx"]).name:
+        raise ValueError("source_onnx names no file")
     profile = values["profile"]
     if len(profile) != 3 or not all(isinstance(batch, int) for batch in profile):
         raise ValueError(f"profile is {profile!r}")

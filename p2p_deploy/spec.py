@@ -18,6 +18,7 @@ SCHEMA = "1.0"
 METADATA_KEY = "p2p_deploy.spec"
 PRECISION_KEY = "p2p_deploy.precision"  # of an ONNX file: fp32 or fp16
 MAX_SIDE = 65_536
+MAX_VALUE = 1e6
 
 Color = Literal["rgb", "gray"]
 Kind = Literal["image"]
@@ -55,8 +56,10 @@ class ImageSpec:
                 f"A {self.color} image has {_CHANNELS[self.color]} channels, the spec says {self.channels}."
             )
         low, high = _pair("value_range", self.value_range, (int, float))
-        if not low < high:
-            raise SpecError(f"value_range must be (low, high) with low < high, got {self.value_range!r}.")
+        if not -MAX_VALUE <= low < high <= MAX_VALUE:
+            raise SpecError(
+                f"value_range must be (low, high) with low < high and within ±{MAX_VALUE:g}, got {self.value_range!r}."
+            )
 
     @classmethod
     def for_channels(cls, channels: int) -> ImageSpec:

@@ -3,6 +3,7 @@
 import errno
 import threading
 
+import av
 import numpy as np
 import pytest
 from support import (
@@ -191,6 +192,45 @@ class TestInputsThatFail:
         assert line["status"] == "partial"
         assert "ends early" in line["error"]
         assert len(read_clip(tmp_path / "out" / "cut.mkv")) == line["frames"] > 10
+
+    def test_a_name_too_long_for_the_disk_costs_only_itself(self, model, images, tmp_path):
+        long = "x" * 250
+        for suffix in (".png", ".bmp"):  # the outputs of both keep their suffixes and add one
+            imwrite(tmp_path / "in" / f"{long}{suffix}", images[0])
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out")
+        assert (summary.done, summary.failed) == (11, 2)
+        assert all("File name too long" in sentence for _, sentence in summary.errors)
+        assert not leftovers(tmp_path)
+
+    def test_a_folder_in_the_place_of_an_output_is_refused(self, model, images, tmp_path):
+        (tmp_path / "out" / "003.png").mkdir(parents=True)
+        with pytest.raises(OutputError, match=r"003\.png is a folder"):
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", overwrite=True)
+
+    def test_a_clip_that_changes_its_size_is_kept_at_the_first_and_said(self, model, tmp_path):
+        """Parts of different sizes in one stream, as a broadcast has them."""
+        parts = [make_clip(tmp_path / f"{size}.webm", photo_crops(5, size)) for size in (64, 96)]
+        join(parts, tmp_path / "clip.webm")
+        summary = p2p_deploy.run(model, tmp_path / "clip.webm", tmp_path / "out")
+        assert summary.frames == 10
+        assert summary.notes["size changes within the clip; kept at the first"] == 1
+        assert {image.shape for _, image in read_clip(tmp_path / "out" / "clip.webm")} == {(64, 64, 3)}
+
+
+def join(parts, target):
+    """The packets of several clips of 5 frames in one stream, with the header of the first."""
+    with av.open(str(target), "w") as container:
+        target_stream = None
+        for number, part in enumerate(parts):
+            with av.open(str(part)) as source:
+                stream = source.streams.video[0]
+                target_stream = target_stream or container.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.dts is not None:
+                        shift = round(number * 5 / 25 / packet.time_base)
+                        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                        packet.stream = target_stream
+                        container.mux(packet)
 
 
 def coarse_distance(a, b):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def make_fabric(device: str, run: Path) -> Fabric:
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or not (number or "0").isdigit():
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
         raise DeviceError(f"Unknown device {device!r}; expected auto, cpu or cuda:N such as cuda:0.")
     index = int(number or 0)
     if kind == "cuda" and index >= torch.cuda.device_count():

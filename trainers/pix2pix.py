@@ -128,11 +128,11 @@ def train(
     files = find_pairs(data)
     schedule = Schedule.plan(len(files), options.batch, steps=options.steps, epochs=options.epochs)
     fabric = make_fabric(options.device, run)
-    prepare_run(run, overwrite)
     torch.manual_seed(options.seed)
     system = Pix2Pix(fabric, spec, options.ndf or options.ngf)
     pairs = AlignedPairs(files, options.size, options.input_channels, options.direction, options.seed)
     previews = [pairs[0, index] for index in range(min(PREVIEWS, len(pairs)))]
+    prepare_run(run, overwrite)
     # On the CPU the network needs every core; loading in the same process costs it the least.
     workers = 0 if fabric.device.type == "cpu" else 4
     batches = fabric.setup_dataloaders(make_loader(pairs, options.batch, options.seed, workers))

@@ -12,6 +12,7 @@ from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError
 from p2p_deploy.files import sha256
 from p2p_deploy.sidecar import PlanSidecar, read_sidecar
 
+METADATA_BYTES = 1 << 20
 # Import names of each flavour's runtime, and the extra that installs it.
 RUNTIMES = {
     "tensorrt": (("tensorrt",), "trt"),
@@ -55,10 +56,17 @@ def open_plan(path: Path, options: TensorRTOptions) -> Backend:
     raise ModelFileError(f"{path} is sound, but this version of p2p-deploy does not execute plans. {instead}")
 
 
+def _names_checkpoint(onnx: Path, source_sha256: str | None) -> bool:
+    """Whether an ONNX file's metadata, which is its last part, has the hash of this checkpoint."""
+    with onnx.open("rb") as file:
+        file.seek(max(0, onnx.stat().st_size - METADATA_BYTES))
+        return source_sha256 is not None and source_sha256.encode() in file.read()
+
+
 def run_instead(plan: Path, sidecar: PlanSidecar) -> str:
-    """The sentence that names an ONNX file beside the plan, if there is one."""
+    """The sentence that names an ONNX file of the same checkpoint beside the plan, if there is one."""
     for name in (f"{plan.stem}.onnx", Path(sidecar.source_onnx).name):
         candidate = plan.with_name(name)
-        if candidate.is_file():
+        if candidate.is_file() and _names_checkpoint(candidate, sidecar.spec.source_sha256):
             return f"{candidate} beside it is the same network for ONNX Runtime: p2p run {candidate} IN OUT"
     return "Its ONNX file, which ONNX Runtime runs anywhere, is not beside it; p2p export CKPT writes it."

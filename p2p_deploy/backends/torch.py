@@ -10,7 +10,7 @@ import torch
 from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DeviceError, Failed
-from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.frame_model import FrameModel, to_frames
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class TorchBackend(Backend):
         """Run the batch and copy the result into the slot."""
         try:
             frames = torch.from_numpy(slot.input[: slot.count]).to(self.device)
-            torch.from_numpy(slot.output[: slot.count]).copy_(self._model(frames))
+            levels = self._model.levels(frames)
+            if not torch.isfinite(levels).all():
+                raise Failed("The network gives values that are NaN or infinite. Take an earlier checkpoint.")
+            torch.from_numpy(slot.output[: slot.count]).copy_(to_frames(levels))
         except RuntimeError as exc:
             reason = str(exc).partition("\n")[0]
             raise Failed(f"PyTorch failed on a batch of {slot.count} on {self.device}: {reason}") from exc

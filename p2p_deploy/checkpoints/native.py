@@ -68,7 +68,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} {_describe(contents)}; expected a checkpoint written by p2p train.")
     try:
         spec = ModelSpec.from_json(contents["spec"])
-        training = json.loads(contents["training"])
+        training = json.loads(contents["training"], parse_constant=lambda name: None)  # NaN is no JSON
         weights = contents["generator"]
     except (KeyError, TypeError, ValueError, RecursionError) as exc:
         raise CheckpointError(f"{path} is an incomplete p2p-deploy checkpoint ({exc!r}); train it again.") from exc
@@ -98,7 +98,9 @@ def _read(path: Path) -> Any:
 
 
 def _first_line(exc: Exception) -> str:
-    return str(exc).partition("\n")[0] or type(exc).__name__
+    """What torch says, without its advice to unpickle anyway."""
+    line = str(exc).partition("\n")[0].partition("Re-running")[0].strip()
+    return line or type(exc).__name__
 
 
 def _describe(contents: Any) -> str:
@@ -110,8 +112,21 @@ def _describe(contents: Any) -> str:
     return f"holds a {type(contents).__name__}"
 
 
+def _is_plain(value: Any) -> bool:
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not value.is_meta
+        and not value.is_complex()
+        and not value.is_quantized
+    )
+
+
 def _with_weights(path: Path, spec: ModelSpec, weights: Any) -> nn.Module:
     """Build the network without memory, then take the tensors over, so that a lying spec cannot ask for terabytes."""
+    unusable = [name for name, value in weights.items() if not _is_plain(value)] if isinstance(weights, dict) else []
+    if unusable:
+        raise CheckpointError(f"{path}: {unusable[0]} is not a plain tensor of real numbers; train it again.")
     try:
         with torch.device("meta"):
             generator = build_generator(spec.arch, spec.arch_kwargs)

@@ -7,6 +7,7 @@ One file a command; none of them imports a runtime before its command is called,
 from __future__ import annotations
 
 import functools
+import io
 import sys
 import threading
 import traceback
@@ -17,6 +18,7 @@ import typer
 
 from p2p_deploy import __version__
 from p2p_deploy.cli import bench, demo, doctor, export, info, run, train
+from p2p_deploy.cli._options import say
 from p2p_deploy.errors import P2PError
 
 app = typer.Typer(
@@ -56,7 +58,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except P2PError as exc:
             if _debug:
                 traceback.print_exc()
-            print(f"error: {exc}", file=sys.stderr)
+            say(f"error: {exc}")
             raise typer.Exit(1) from exc
         except KeyboardInterrupt as exc:
             print("stopped by Ctrl-C.", file=sys.stderr)
@@ -64,7 +66,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (OSError, MemoryError) as exc:  # the machine's doing, wherever it happened
             if _debug:
                 traceback.print_exc()
-            print(f"error: {_machine_failure(exc)}", file=sys.stderr)
+            say(f"error: {_machine_failure(exc)}")
             raise typer.Exit(1) from exc
 
     return run_command
@@ -93,6 +95,9 @@ for _name, _command in _COMMANDS.items():
 def main() -> None:
     """Entry point of ``p2p``."""
     threading.excepthook = _thread_failed
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends nothing
     app()
 
 

@@ -32,7 +32,7 @@ Device = Annotated[
 
 def parse_size(text: str) -> tuple[int, int]:
     """``HxW`` in pixels."""
-    found = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text)
+    found = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
     if not found:
         raise typer.BadParameter(f"expected HxW in pixels, such as 256x256, got {text!r}")
     return int(found[1]), int(found[2])
@@ -40,10 +40,10 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_profile(text: str) -> tuple[int, int, int]:
     """``MIN,OPT,MAX`` batch sizes."""
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+    found = re.fullmatch(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})", text.replace(" ", ""))
+    if not found:
         raise typer.BadParameter(f"expected MIN,OPT,MAX, such as 1,4,16, got {text!r}")
-    smallest, best, largest = (int(part) for part in parts)
+    smallest, best, largest = (int(number) for number in found.groups())
     if not 1 <= smallest <= best <= largest:
         raise typer.BadParameter(f"expected 1 <= MIN <= OPT <= MAX, got {text}")
     return smallest, best, largest
@@ -56,7 +56,12 @@ def print_json(document: Any) -> None:
 
 def say(text: str) -> None:
     """A line on stderr, where progress and logs go."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Escape what could confuse a terminal: names of files may hold anything."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 @contextmanager
@@ -82,7 +87,10 @@ def progress_bar(show: bool | None, label: str) -> Iterator[Callable[[int, int, 
 
 @contextmanager
 def cancel_on_ctrl_c() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event, so that work under way can be finished; the second interrupts at once."""
+    """The first Ctrl-C sets the event, so that work under way can be finished; the second interrupts at once.
+
+    SIGTERM, which ends a container, is the same.
+    """
     cancel = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -91,15 +99,16 @@ def cancel_on_ctrl_c() -> Iterator[threading.Event]:
         cancel.set()
         say("stopping after what is under way; press Ctrl-C again to stop at once.")
 
-    previous = signal.signal(signal.SIGINT, on_signal)
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield cancel
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def quiet_codecs() -> None:
-    """Keep OpenCV's own log lines off the terminal: what they say reaches the user as a sentence in the record."""
+    """Keep OpenCV's own log lines off the terminal; those of the libraries inside it still appear."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

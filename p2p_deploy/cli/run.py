@@ -15,6 +15,7 @@ from p2p_deploy.cli._options import (
     ShowProgress,
     cancel_on_ctrl_c,
     print_json,
+    printable,
     progress_bar,
     quiet_codecs,
     say,
@@ -93,6 +94,6 @@ def print_summary(summary: RunSummary) -> None:
         if count:
             print(f"  {count} {label}:")
     for name, sentence in summary.errors:
-        print(f"    {name}: {sentence}")
+        print(printable(f"    {name}: {sentence}"))
     if summary.record:
         print(f"record: {summary.record}")

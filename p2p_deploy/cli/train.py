@@ -50,7 +50,7 @@ def train(
     ngf: Annotated[int, typer.Option("--ngf", min=1, help="Width of the first layer of both networks.")] = 64,
     input_channels: Annotated[int, typer.Option("--input-channels", help="3 for colour inputs, 1 for grey ones.")] = 3,
     direction: Annotated[Direction, typer.Option("--direction", help="Which side is the input.")] = Direction.AtoB,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of weights, order and augmentation.")] = 0,
     device: Annotated[
         str, typer.Option("--device", metavar="auto|cpu|cuda:N", help="auto is a GPU if there is one.")
     ] = "auto",

@@ -180,7 +180,8 @@ def export_checkpoint(
             for kind, path in targets.items():
                 work[kind].replace(path)
     except OSError as exc:
-        raise OutputError(f"{exc.filename or output.parent} cannot be written: {exc.strerror or exc}.") from exc
+        place = output.with_name(Path(exc.filename).name) if exc.filename else output
+        raise OutputError(f"{place} cannot be written: {exc.strerror or exc}. Nothing was written.") from exc
     return ExportReport(output, spec, comparison, plan and plan.moved_to(output.parent))
 
 

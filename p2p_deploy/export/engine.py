@@ -138,7 +138,8 @@ def build_plan(onnx_path: Path, plan_path: Path, profile: Profile, flavour: Flav
     shapes = builder.create_optimization_profile()
     frames = network.get_input(0)
     shapes.set_shape(frames.name, *((batch, *frames.shape[1:]) for batch in profile))
-    config.add_optimization_profile(shapes)
+    if config.add_optimization_profile(shapes) < 0:
+        raise ExportError(f"{_title(flavour)} refuses batches of {', '.join(map(str, profile))}: {log.worst()}")
     precision = read_precision(trt, network)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

@@ -21,6 +21,7 @@ OPSET = 20
 INPUT, OUTPUT = "frames", "outputs"
 MAX_BYTES = 2**31 - 1  # what one protobuf message can hold
 Precision = Literal["fp32", "fp16"]
+_LINE_END = "\n"
 
 
 def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Precision = "fp32") -> None:
@@ -59,9 +60,12 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
                 verbose=False,
             )
     except Exception as exc:  # whatever the exporter meets in a network
-        reason = str(exc).strip().partition("\n")[0]
+        reason = _innermost(exc)
+        if isinstance(reason, KeyboardInterrupt):  # torch wraps that too
+            raise reason from None
         raise ExportError(
-            f"torch {torch.__version__} cannot export {spec.arch} at {height}x{width} pixels to ONNX: {reason}"
+            f"torch {torch.__version__} cannot export {spec.arch} at {height}x{width} pixels to ONNX: "
+            f"{str(reason).strip().partition(_LINE_END)[0]}"
         ) from exc
     assert program is not None
     proto = program.model_proto
@@ -76,6 +80,13 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
     except Exception as exc:
         raise ExportError(f"The exported graph is not valid ONNX: {exc}") from exc
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _innermost(exc: BaseException) -> BaseException:
+    """What set off a chain of exceptions; the outer ones are about torch.export."""
+    while inner := exc.__cause__ or exc.__context__:
+        exc = inner
+    return exc
 
 
 def _clean(proto: Any) -> None:
@@ -124,13 +135,15 @@ def _scopes(node: Any) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's remarks about packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silence the exporter's remarks: what matters is raised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

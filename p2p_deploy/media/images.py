@@ -15,6 +15,7 @@ from p2p_deploy.files import temporary_name, write_failure
 from p2p_deploy.media.base import EndOfStream, Frame, Item
 from p2p_deploy.pixels import Pixels
 
+_EXTRA_SAMPLES = 338  # tag of a TIFF
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -44,6 +45,8 @@ def read_image(path: Path) -> tuple[Pixels, tuple[str, ...]]:
         notes.append("only the first page of a multi-page file")
     if _has_alpha(data):
         notes.append("alpha channel dropped")
+    elif _EXTRA_SAMPLES in _read_tiff(data)[0]:
+        notes.append("alpha blended over black")  # libtiff's doing
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
         notes.append("16-bit depth reduced to 8")
@@ -76,12 +79,22 @@ def _has_more_pages(data: bytes) -> bool:
         return b"acTL" in data[: data.find(b"IDAT")]
     if data[8:16] == b"WEBPVP8X":
         return len(data) > 20 and bool(data[20] & 0x02)
-    order: Literal["little", "big"] | None = {b"II*\x00": "little", b"MM\x00*": "big"}.get(data[:4])  # type: ignore[assignment]
-    if order is None:
-        return False
-    first = int.from_bytes(data[4:8], order)
-    after = first + 2 + 12 * int.from_bytes(data[first : first + 2], order)
-    return any(data[after : after + 4])
+    return _read_tiff(data)[1]
+
+
+def _read_tiff(data: bytes) -> tuple[set[int], bool]:
+    """The tags of a TIFF's first directory, and whether there is a second one; nothing for other files."""
+    order: Literal["little", "big"]
+    if data.startswith(b"II*\x00"):
+        order = "little"
+    elif data.startswith(b"MM\x00*"):
+        order = "big"
+    else:
+        return set(), False
+    entries = int.from_bytes(data[4:8], order) + 2
+    after = entries + 12 * int.from_bytes(data[entries - 2 : entries], order)
+    tags = {int.from_bytes(data[at : at + 2], order) for at in range(entries, min(after, len(data)), 12)}
+    return tags, any(data[after : after + 4])
 
 
 def _has_alpha(data: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from p2p_deploy.errors import ItemFailed, P2PError
 from p2p_deploy.files import DISK_ERRORS, temporary_name, write_failure
 from p2p_deploy.media.base import Frame
 from p2p_deploy.media.containers import CONTAINERS, Container
-from p2p_deploy.media.video_source import EXACT, FFMPEG_ERRORS, OPEN_OPTIONS, VideoSource, reason
+from p2p_deploy.media.video_source import EXACT, FFMPEG_ERRORS, OPEN_OPTIONS, VideoSource, reason, usual_matrix
 from p2p_deploy.pixels import Pixels
 
 # MPEG-4 counts in parts of a second no finer than this; DirectShow writes 10000000/333667 frames per second.
 _FINEST = Fraction(1, 65535)
+_NO_TAGS = (2, 0, 2, 2)  # AVCOL: unspecified matrix, range, primaries, transfer
 
 
 class VideoSink:
@@ -34,9 +35,11 @@ class VideoSink:
         self._source = source.path
         self._info = source.info
         self._container = CONTAINERS[path.suffix.lower()]
+        self._matrix, self._tags = source.info.matrix, source.info.tags
         self._rate = source.info.rate
         if not self._container.time_stamps:
             self._rate = 1 / max((1 / self._rate).limit_denominator(_FINEST.denominator), _FINEST)
+        self._durations: dict[int, int] = {}  # of frames that the encoder holds, by time stamp
         self._temporary = temporary_name(path)
         self._output: Any = None  # opened by the first frame, which knows the size
         self._stream: Any = None
@@ -51,14 +54,15 @@ class VideoSink:
             rgb = pixels_HWC if pixels_HWC.shape[2] == 3 else np.repeat(pixels_HWC, 3, axis=2)
             picture = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
                 format=self._stream.pix_fmt,
-                dst_colorspace=self._info.matrix,
+                dst_colorspace=self._matrix,
                 src_color_range=ColorRange.JPEG,
-                dst_color_range=self._info.tags[1] or ColorRange.MPEG,
+                dst_color_range=self._tags[1] or ColorRange.MPEG,
                 interpolation=EXACT,
                 threads=1,
             )
             if self._container.time_stamps:
                 picture.pts, picture.time_base, picture.duration = frame.pts, frame.time_base, frame.duration
+                self._durations[frame.pts] = frame.duration
             else:
                 turn = max(self._turn, round(frame.pts * frame.time_base * self._rate))
                 picture.pts, picture.time_base, picture.duration = turn, 1 / self._rate, 1
@@ -66,12 +70,19 @@ class VideoSink:
             self._audio.copy_until(picture.pts * picture.time_base)
             self._output.mux(self._encode(picture))
 
-    def _encode(self, picture: Any) -> Any:
-        """Packets; whatever the encoder says is not about the disk, EPERM included."""
+    def _encode(self, picture: Any) -> list[Any]:
+        """Packets; whatever the encoder says is not about the disk, EPERM included.
+
+        Encoders give every packet the same duration; each gets back its frame's own, or a last picture that is shown
+        for long would be gone at once.
+        """
         try:
-            return self._stream.encode(picture)
+            packets = self._stream.encode(picture)
         except FFMPEG_ERRORS as exc:
             raise ItemFailed(f"{self.path} cannot be encoded ({reason(exc)}).") from exc
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+        return packets
 
     def _open(self, height: int, width: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +97,9 @@ class VideoSink:
         context = stream.codec_context
         if self._container.time_stamps:
             context.time_base = stream.time_base = self._info.time_base
-        context.colorspace, context.color_range, context.color_primaries, context.color_trc = self._info.tags
+        if not self._container.colour_tags:
+            self._matrix, self._tags = usual_matrix(height), _NO_TAGS
+        context.colorspace, context.color_range, context.color_primaries, context.color_trc = self._tags
         ratio = self._info.sample_aspect_ratio
         if ratio:
             context.sample_aspect_ratio = 1 / ratio if self._turned(height, width) else ratio
@@ -134,6 +147,17 @@ class VideoSink:
             raise ItemFailed(f"{self.path} cannot be encoded ({reason(exc)}).") from exc
 
 
+# What a person wrote about a file; the rest is about how its bytes lie, which is no longer true.
+_FILE_TAGS = frozenset(
+    ("title", "artist", "album", "author", "comment", "copyright", "creation_time", "date", "description", "genre")
+)
+_STREAM_TAGS = frozenset(("language", "title", "handler_name"))
+
+
+def _kept(metadata: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key.lower() in names}
+
+
 class _AudioCopy:
     """The audio packets of a file, handed to ``output`` in step with the video; those that ``kind`` can keep."""
 
@@ -147,6 +171,9 @@ class _AudioCopy:
                 if stream.codec_context is not None and kind.keeps_sound(stream.codec_context.name)
             ]
             self._targets = {stream.index: output.add_stream_from_template(stream) for stream in streams}
+            for stream in streams:
+                self._targets[stream.index].metadata.update(_kept(stream.metadata, _STREAM_TAGS))
+            output.metadata.update(_kept(self._container.metadata, _FILE_TAGS))
             self._packets = self._container.demux(streams) if streams else iter(())
             self._next = self._read()
         except BaseException:

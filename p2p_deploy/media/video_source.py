@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -150,9 +151,11 @@ class VideoSource:
         ).to_ndarray()
         self._end = (pts + duration) * time_base
         self._corrupt += frame.is_corrupt
-        turns = round(frame.rotation / 90)
-        pixels = np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
-        return Frame(index, pixels.shape[:2], 3, pts, duration, time_base, self._notes), pixels
+        notes = self._notes
+        if rgb.shape[:2] != self.info.size:
+            notes = (*notes, "size changes within the clip; kept at the first")
+        pixels = np.ascontiguousarray(_as_shown(frame, rgb))
+        return Frame(index, pixels.shape[:2], 3, pts, duration, time_base, notes), pixels
 
     def _finish(self, damage: str | None) -> None:
         self._ended = True
@@ -183,6 +186,19 @@ class VideoSource:
         self._container.close()
 
 
+def _as_shown(frame: Any, rgb: Pixels) -> Pixels:
+    """Turn and mirror as the display matrix says: stored (x, y) is shown at (a x + c y, b x + d y)."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return rgb
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    if abs(b) > abs(a):
+        rgb, right, down = rgb.transpose(1, 0, 2), c, b
+    else:
+        right, down = a, d
+    return rgb[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+
+
 @contextlib.contextmanager
 def _refusing(path: Path) -> Iterator[None]:
     """Turn whatever FFmpeg meets in a file into one sentence about that file."""
@@ -192,11 +208,15 @@ def _refusing(path: Path) -> Iterator[None]:
         raise ItemFailed(f"{path} is damaged, or is not a video FFmpeg can open ({reason(exc)}).") from exc
 
 
+def usual_matrix(height: int) -> Colorspace:
+    """What readers assume of pictures without a tag."""
+    return Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
+
+
 def _video_info(stream: Any) -> VideoInfo:
     context = stream.codec_context
     matrix_tag = int(context.colorspace)
-    by_size = Colorspace.ITU709 if context.height >= 720 else Colorspace.ITU601
-    matrix = _MATRICES.get(matrix_tag, by_size)
+    matrix = _MATRICES.get(matrix_tag, usual_matrix(context.height))
     if matrix_tag not in _MATRICES and matrix_tag != _UNSPECIFIED:  # RGB, YCgCo: what is written is neither
         matrix_tag = _BT709 if matrix == Colorspace.ITU709 else _BT601
     return VideoInfo(
@@ -215,6 +235,8 @@ def _losses(path: Path, container: Any, stream: Any) -> tuple[str, ...]:
     depth = max((component.bits for component in stream.format.components), default=8) if stream.format else 8
     if depth > 8:
         notes.append(f"{depth}-bit depth reduced to 8")
+    if stream.format and any(component.is_alpha for component in stream.format.components):
+        notes.append("alpha channel dropped")
     if len(container.streams.video) > 1:
         notes.append("only the main video stream of several")
     kind = CONTAINERS[path.suffix.lower()]
@@ -229,16 +251,18 @@ def _losses(path: Path, container: Any, stream: Any) -> tuple[str, ...]:
 
 def _promised_end(stream: Any) -> Fraction | None:
     """When the last frame should end, in seconds, as far as the header tells."""
-    duration = stream.duration
-    if stream.container.format.name == "avi":  # without its index, at the end, FFmpeg guesses from the file's size
-        duration = max(duration or 0, stream.frames)
-    if duration:
-        return (stream.start_time or 0) * stream.time_base + duration * stream.time_base
     tag = stream.metadata.get("DURATION")  # Matroska: HH:MM:SS.fraction
     if tag:
         with contextlib.suppress(ValueError):
             hours, minutes, seconds = tag.split(":")
             return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    duration = stream.duration
+    if "matroska" in stream.container.format.name:  # FFmpeg may have copied it from the container, sound included
+        duration = None
+    elif stream.container.format.name == "avi":  # without its index, at the end, FFmpeg guesses from the file's size
+        duration = max(duration or 0, stream.frames)
+    if duration:
+        return (stream.start_time or 0) * stream.time_base + duration * stream.time_base
     container = stream.container
     if container.duration and not container.streams.audio:
         return Fraction(container.duration, av.time_base)

@@ -40,6 +40,12 @@ def test_without_an_onnx_file_beside_it_the_way_to_one_is_named(plan):
         load(plan, device="cpu")
 
 
+def test_an_onnx_file_of_another_checkpoint_is_not_offered(plan):
+    plan.with_suffix(".onnx").write_bytes(b"of another checkpoint")
+    with pytest.raises(DeviceError, match=r"small\.fp16\.onnx beside it is the same network"):
+        load(plan, device="cpu")
+
+
 def test_without_the_runtime_the_extra_is_named(plan, with_gpu, monkeypatch):
     monkeypatch.setitem(tensorrt.RUNTIMES, "rtx", (("no_such_module",), "trt-rtx"))
     with pytest.raises(MissingDependency, match=r"rtx flavour.*p2p-deploy\[trt-rtx\]"):

@@ -288,6 +288,30 @@ class TestCtrlC:
         for name in sorted(outputs)[-3:]:
             np.testing.assert_array_equal(read_image(out / name)[0], frames[int(name[:4]) % 7])
 
+    def test_sigterm_stops_a_run_the_same_way(self, out, tmp_path):
+        make_clip(tmp_path / "clip.mp4", np.repeat(photo_crops(10, 128), 60, axis=0))
+        model = write_identity(tmp_path / "m.onnx", size=128)
+        process = self.start("run", model, tmp_path / "clip.mp4", out)
+        self.wait_for(lambda: leftovers(out))
+        process.terminate()
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "stopping after what is under way" in stderr
+        assert not leftovers(out)
+        assert read_record(out)[0]["status"] == "interrupted"
+
+    def test_an_export_stops_with_one_line_wherever_it_is(self, checkpoint, tmp_path):
+        process = self.start("export", checkpoint, "-o", tmp_path)
+        for line in process.stderr:
+            if "writing and comparing" in line:
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130, stderr
+        assert stderr == "stopped by Ctrl-C.\n"
+        assert not list(tmp_path.iterdir())
+
     def test_a_training_stops_with_a_checkpoint(self, tmp_path):
         for side in ("A", "B"):
             write_images(tmp_path / "data" / side / "train", photo_crops(4, 48))
@@ -318,6 +342,9 @@ class TestArguments:
             ("run", "m.onnx", "in", "out", "--no-such-option"),
             ("export", "c.pt", "--size", "256"),
             ("export", "c.pt", "--batch", "4,2,1"),
+            ("export", "c.pt", "--batch", "1,2,²"),
+            ("export", "c.pt", "--batch", "1,4,99999999999"),
+            ("train", "pix2pix", "data", "-o", "run", "--seed", "99999999999999999999"),
             ("export", "c.pt", "--trt-flavour", "vanilla"),
             ("train", "nothing", "data", "-o", "run"),
             ("fly",),

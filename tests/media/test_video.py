@@ -1,5 +1,8 @@
+import struct
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -10,6 +13,7 @@ from support import audio_packets, leftovers, make_clip, photo_crops, read_clip
 from p2p_deploy.demo.photos import locate
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import EndOfStream, open_sink, open_source
+from p2p_deploy.media.video_source import _as_shown
 
 SHIPPED = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4", "carphone_distorted.mp4")
 
@@ -53,8 +57,8 @@ def moving_frames(count):
     return np.repeat(photo_crops(-(-count // 5), 64), 5, axis=0)[:count]
 
 
-def copy_packets(path, target, *, sound=None, **options):
-    """The same packets in another container; ``sound`` names the codec of two seconds of noise added to them."""
+def copy_packets(path, target, *, sound=None, seconds=2, **options):
+    """The same packets in another container; ``sound`` names the codec of ``seconds`` of noise added to them."""
     with av.open(str(path)) as source, av.open(str(target), "w", container_options=options) as container:
         targets = {stream: container.add_stream_from_template(stream) for stream in source.streams}
         noise = container.add_stream(sound, rate=48000, layout="mono") if sound else None
@@ -63,8 +67,8 @@ def copy_packets(path, target, *, sound=None, **options):
                 packet.stream = targets[packet.stream]
                 container.mux(packet)
         if noise is not None:
-            samples = np.random.default_rng(0).integers(-9000, 9000, (1, 96000), dtype=np.int16)
-            for start in range(0, 96000, 1152):
+            samples = np.random.default_rng(0).integers(-9000, 9000, (1, 48000 * seconds), dtype=np.int16)
+            for start in range(0, 48000 * seconds, 1152):
                 frame = av.AudioFrame.from_ndarray(samples[:, start : start + 1152], format="s16", layout="mono")
                 frame.sample_rate, frame.pts = 48000, start
                 container.mux(noise.encode(frame))
@@ -415,3 +419,53 @@ def test_sound_that_avi_would_put_out_of_step_is_left_out_and_said(tmp_path):
     assert times_of(tmp_path / "out.avi") == times_of(path)
     assert audio_packets(path)
     assert not audio_packets(tmp_path / "out.avi")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_a_last_picture_that_is_shown_for_long_stays_that_long(suffix, tmp_path):
+    """As in slide shows and screen recordings."""
+    source = open_source(make_clip(tmp_path / f"in{suffix}", moving_frames(10)))
+    sink = open_sink(tmp_path / f"out{suffix}", source)
+    for item in islice(source.items(), 10):
+        frame, image = source.decode(item)
+        if item.index == 9:
+            frame = replace(frame, duration=round(10 / frame.time_base))
+        sink.write(frame, image)
+    sink.close()
+    source.close()
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        assert container.duration / av.time_base == pytest.approx(9 / 25 + 10, abs=0.01)
+
+
+def test_sound_much_longer_than_the_pictures_is_no_damage(tmp_path):
+    """FFmpeg gives such a stream the length of the whole file."""
+    clip = make_clip(tmp_path / "clip.mp4", moving_frames(5))
+    path = copy_packets(clip, tmp_path / "in.mkv", sound="pcm_s16le", seconds=60)
+    frames, source = read_source(path)
+    assert len(frames) == 5
+    assert source.damage is None
+
+
+@pytest.mark.parametrize(("matrix", "down", "right"), [((-1, 0, 0, 1), 1, -1), ((1, 0, 0, -1), -1, 1)])
+def test_mirroring_is_applied_to_the_pixels(matrix, down, right):
+    a, b, c, d = (part * 65536 for part in matrix)
+    frame = SimpleNamespace(side_data={"DISPLAYMATRIX": struct.pack("=9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)})
+    picture = photo_crops(1, 16)[0]
+    np.testing.assert_array_equal(_as_shown(frame, picture), picture[::down, ::right])
+
+
+def test_where_colours_cannot_be_tagged_they_are_written_as_readers_assume(tmp_path):
+    """MPEG-4 in AVI: full-range pictures become limited-range ones."""
+    frames = np.repeat(np.array([[[[200, 40, 90]]]], np.uint8), 64, axis=1).repeat(64, axis=2).repeat(5, axis=0)
+    with av.open(str(tmp_path / "in.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        for index, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    copy_through(tmp_path / "in.avi", tmp_path / "out.avi")
+    (before, *_), (after, *_) = (read_source(tmp_path / name)[0] for name in ("in.avi", "out.avi"))
+    assert np.abs(before[1].astype(int) - frames[0]).max() <= 4
+    assert np.abs(after[1].astype(int) - before[1]).max() <= 4
