@@ -46,7 +46,12 @@ def diagnose() -> list[Finding]:
         _package("TensorBoard", "tensorboard", "train", "training logs"),
         _tensorrt("TensorRT", *RUNTIMES["tensorrt"]),
         _tensorrt("TensorRT for RTX", *RUNTIMES["rtx"]),
-        Finding("TensorRT execution", False, "this version builds plans and does not execute them", None),
+        Finding(
+            "TensorRT execution",
+            False,
+            "not yet run on a GPU; p2p verify PLAN --against CKPT shows what it does on yours",
+            None,
+        ),
         _video(),
         _demo_files(),
     ]

@@ -4,6 +4,7 @@
     ├── SpecError            a ModelSpec that cannot be read, or that contradicts itself
     ├── CheckpointError      a checkpoint that cannot be read, or is not one of ours
     ├── ModelFileError       an ONNX file or plan that cannot be used
+    │   └── StalePlan        a plan for another TensorRT, GPU or system: building it again mends it
     ├── MissingDependency    a package (an extra) that has to be installed first
     ├── DeviceError          a device that was asked for and is not there
     ├── ExportError          an artefact that could not be made, or did not pass its comparison
@@ -37,6 +38,10 @@ class CheckpointError(P2PError):
 
 class ModelFileError(P2PError):
     """An ONNX file or TensorRT plan that cannot be used."""
+
+
+class StalePlan(ModelFileError):
+    """A plan that does not fit this TensorRT, GPU or system, or is not whole: building it again here would mend it."""
 
 
 class MissingDependency(P2PError):

@@ -36,6 +36,7 @@ def _onnx(path: Path) -> dict[str, Any]:
             "kind": "ONNX",
             **_spec(backend.spec),
             "precision": backend.precision,
+            "quality": backend.quality,
             "runs": "ONNX Runtime, on the CPU or an NVIDIA GPU",
         }
 
@@ -57,14 +58,16 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 def _plan(path: Path) -> dict[str, Any]:
     sidecar = read_sidecar(path)
-    smallest, best, largest = sidecar.profile
     return {
         "kind": "TensorRT plan",
         **_spec(sidecar.spec),
         "flavour": f"{sidecar.flavour} {sidecar.flavour_version}",
         "built_on": sidecar.platform,
         "gpu": sidecar.gpu,
-        "batch": f"{smallest} to {largest}, tuned for {best}",
+        "compute_capabilities": list(sidecar.compute_capabilities),
+        "profiles": [str(profile) for profile in sidecar.profiles],
+        "version_compatible": sidecar.version_compatible,
+        "hardware_compatible": sidecar.hardware_compatible,
         "precision": dict(sidecar.precision),
         "quality": dict(sidecar.quality),
         "executed": sidecar.executed,

@@ -16,6 +16,40 @@ from p2p_deploy.files import replacing
 from p2p_deploy.spec import ModelSpec
 
 SCHEMA = "1.0"
+FLAVOURS = ("tensorrt", "rtx")
+HARDWARE = ("none", "ampere-plus", "same-cc")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The shapes one optimisation profile allows: (min, opt, max) of batch size, height and width in pixels."""
+
+    batch: tuple[int, int, int]
+    height: tuple[int, int, int]
+    width: tuple[int, int, int]
+
+    def admits(self, batch: int, height: int, width: int) -> bool:
+        """Whether a batch of frames of this size is within the profile."""
+        asked = ((self.batch, batch), (self.height, height), (self.width, width))
+        return all(low <= value <= high for (low, _, high), value in asked)
+
+    def to_dict(self) -> dict[str, list[int]]:
+        """Plain JSON values."""
+        return {name: list(getattr(self, name)) for name in ("batch", "height", "width")}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Profile:
+        """Read what ``to_dict`` gave; raises KeyError, TypeError or ValueError for anything else."""
+        ranges = {name: tuple(data[name]) for name in ("batch", "height", "width")}
+        for name, values in ranges.items():
+            if len(values) != 3 or not all(isinstance(value, int) for value in values) or sorted(values) != [*values]:
+                raise ValueError(f"{name} of a profile is {values!r}")
+        return cls(**ranges)
+
+    def __str__(self) -> str:
+        size = [f"{height}x{width}" for height, width in zip(self.height, self.width, strict=True)]
+        sizes = f"{size[0]} to {size[2]}, tuned for {size[1]}" if size[0] != size[2] else size[0]
+        return f"batch {self.batch[0]} to {self.batch[2]}, tuned for {self.batch[1]}, at {sizes}"
 
 
 @dataclass(frozen=True)
@@ -29,13 +63,17 @@ class PlanSidecar:
         flavour: ``tensorrt`` or ``rtx`` (TensorRT for RTX); a plan runs only under its own.
         flavour_version: full version of the builder.
         platform: operating system and machine it was built on, e.g. ``linux-x86_64``.
-        gpu: name and compute capability of the GPU it was built on, or the targets of an ahead-of-time build.
-        profile: (min, opt, max) batch sizes of its optimisation profile.
+        gpu: name and compute capability of the GPU it was built on; of an ahead-of-time build, its targets in words.
+        compute_capabilities: those it was built for, such as ``8.9``.
+        profiles: its optimisation profiles, in the builder's order.
+        version_compatible: whether it carries host code so that later versions can run it.
+        hardware_compatible: ``none``, ``ampere-plus`` or ``same-cc``.
         precision: what the parsed network computes in, see ``export.engine.PrecisionReport``.
         source_onnx: name of the ONNX file it was built from, beside it.
         source_onnx_sha256: SHA-256 of that file.
         quality: how the source ONNX compared with the checkpoint.
         executed: whether the plan itself was run when it was made.
+        targets: what an ahead-of-time build was asked to build for, such as ``sm89``; empty for the builder's default.
     """
 
     spec: ModelSpec
@@ -45,17 +83,27 @@ class PlanSidecar:
     flavour_version: str
     platform: str
     gpu: str
-    profile: tuple[int, int, int]
+    compute_capabilities: tuple[str, ...]
+    profiles: tuple[Profile, ...]
+    version_compatible: bool
+    hardware_compatible: str
     precision: Mapping[str, Any]
     source_onnx: str
     source_onnx_sha256: str
     quality: Mapping[str, Any]
     executed: bool = False
+    targets: tuple[str, ...] = ()
     schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "spec": self.spec.to_dict(), "profile": list(self.profile)}
+        return {
+            **asdict(self),
+            "spec": self.spec.to_dict(),
+            "compute_capabilities": list(self.compute_capabilities),
+            "targets": list(self.targets),
+            "profiles": [profile.to_dict() for profile in self.profiles],
+        }
 
     def save(self, plan: Path) -> None:
         """Write the sidecar of ``plan``."""
@@ -70,17 +118,32 @@ def sidecar_path(plan: Path) -> Path:
 
 def _from_dict(data: dict[str, Any]) -> PlanSidecar:
     """Read what ``to_dict`` gave; raises KeyError, TypeError, ValueError or SpecError for anything else."""
-    types = {"plan_bytes": int, "precision": dict, "quality": dict, "executed": bool, "profile": list, "spec": dict}
+    types = {
+        **dict.fromkeys(("precision", "quality", "spec"), dict),
+        **dict.fromkeys(("executed", "version_compatible"), bool),
+        **dict.fromkeys(("profiles", "compute_capabilities", "targets"), list),
+        "plan_bytes": int,
+    }
     values = {key: data[key] for key in PlanSidecar.__dataclass_fields__}
     for key, value in values.items():
         if not isinstance(value, types.get(key, str)):
             raise TypeError(f"{key} is {value!r}")
     if not Path(values["source_onnx"]).name:
         raise ValueError("source_onnx names no file")
-    profile = values["profile"]
-    if len(profile) != 3 or not all(isinstance(batch, int) for batch in profile):
-        raise ValueError(f"profile is {profile!r}")
-    return PlanSidecar(**{**values, "spec": ModelSpec.from_dict(values["spec"]), "profile": tuple(profile)})
+    if not values["profiles"]:
+        raise ValueError("profiles is empty")
+    for key, known in (("flavour", FLAVOURS), ("hardware_compatible", HARDWARE)):
+        if values[key] not in known:
+            raise ValueError(f"{key} is {values[key]!r}, not one of {', '.join(known)}")
+    return PlanSidecar(
+        **{
+            **values,
+            "spec": ModelSpec.from_dict(values["spec"]),
+            "profiles": tuple(Profile.from_dict(profile) for profile in values["profiles"]),
+            "compute_capabilities": tuple(str(capability) for capability in values["compute_capabilities"]),
+            "targets": tuple(str(target) for target in values["targets"]),
+        }
+    )
 
 
 def read_sidecar(plan: Path) -> PlanSidecar:

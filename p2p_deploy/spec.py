@@ -16,13 +16,14 @@ from p2p_deploy.errors import SpecError
 
 SCHEMA = "1.0"
 METADATA_KEY = "p2p_deploy.spec"
-PRECISION_KEY = "p2p_deploy.precision"  # of an ONNX file: fp32 or fp16
+PRECISION_KEY = "p2p_deploy.precision"  # of an ONNX file: fp32, fp16 or bf16
+QUALITY_KEY = "p2p_deploy.quality"  # JSON: how an ONNX file compares with its checkpoint
 MAX_SIDE = 65_536
 MAX_VALUE = 1e6
 
 Color = Literal["rgb", "gray"]
 Kind = Literal["image"]
-NormStats = Literal["running"]
+NormStats = Literal["running", "instance"]
 Direction = Literal["AtoB", "BtoA"]
 
 _CHANNELS = {"rgb": 3, "gray": 1}
@@ -89,7 +90,7 @@ class ModelSpec:
         min_size: smallest height and width the network accepts, pixels.
         train_size: (height, width) the network was trained at, pixels: the default for exports and runs.
         fixed_size: the only (height, width) this artefact takes, or None when it takes any multiple.
-        norm_stats: where normalisation layers take their statistics from at run time.
+        norm_stats: where BatchNorm takes its statistics from at run time: those of the training, or each image's own.
         direction: which side of the training pairs was the input.
         source_sha256: SHA-256 of the checkpoint file this artefact was exported from, or None.
         created_with: name and version of the program that wrote it.

@@ -10,7 +10,8 @@ from support import unet_spec, varied_generator
 
 from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.export import ExportReport, export_checkpoint
+from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
+from p2p_deploy.export.report import ExportReport
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -45,7 +46,8 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def exported(checkpoint, tmp_path_factory) -> ExportReport:
     """The small U-Net as FP32 ONNX, FP16 ONNX and plan, from the real builder."""
-    return export_checkpoint(checkpoint, tmp_path_factory.mktemp("exported") / "small.onnx", trt=True)
+    folder = tmp_path_factory.mktemp("exported")
+    return export_checkpoint(checkpoint, folder / "small.onnx", ExportOptions(trt=True))
 
 
 @pytest.fixture

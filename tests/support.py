@@ -63,34 +63,16 @@ def unet_spec(*, size: int = 64, num_downs: int = 5, ngf: int = 4, in_channels: 
 
 
 def varied_generator(spec: ModelSpec, seed: int = 0):
-    """A generator whose output varies with its input: statistics from photographs, a head that saturates little.
-
-    A freshly initialised network answers almost the same grey to everything, and any comparison of it would pass.
-    """
+    """A generator whose output varies with its input."""
     import torch
 
+    from p2p_deploy.bench.builtin import vary_output
     from p2p_deploy.generators import build_generator
 
     torch.manual_seed(seed)
-    generator = build_generator(spec.arch, spec.arch_kwargs)
-    for module in generator.modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
-            torch.nn.init.normal_(module.weight, 0, 0.1)
-        elif isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.weight, 1, 0.2)
-            torch.nn.init.normal_(module.bias, 0, 0.2)
-            module.momentum = None  # a true mean instead of a decaying one
-        elif isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
     frames = photo_crops(8, spec.train_size[0], spec.input.channels, seed=seed)
     x = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with torch.no_grad():
-        generator.train()(x)
-        before_tanh = torch.atanh(generator.eval()(x).clamp(-0.9999, 0.9999))
-        head = generator.ups[0].conv
-        head.weight.mul_(0.6 / before_tanh.std())
-        head.bias.zero_()
-    return generator.eval()
+    return vary_output(build_generator(spec.arch, spec.arch_kwargs), x)
 
 
 def make_clip(

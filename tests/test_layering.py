@@ -14,7 +14,7 @@ LAYERS = (
     ("sidecar", "pixels", "summary", "manifest"),
     ("generators", "media"),
     ("checkpoints", "jobs"),
-    ("frame_model",),
+    ("frame_model", "precision"),
     ("backends",),
     ("ledger", "export", "diagnosis", "inspection"),
     ("pipeline",),
@@ -28,7 +28,7 @@ TRAINERS_MAY_USE = {"__init__", "errors", "spec", "files", "pixels", "generators
 
 # Where a runtime may be imported at all, and whether at the top of the module.
 HEAVY = {
-    "torch": {"generators", "checkpoints", "frame_model", "backends.torch", "export", "bench.builtin"},
+    "torch": {"generators", "checkpoints", "frame_model", "precision", "backends.torch", "export", "bench.builtin"},
     "onnxruntime": {"backends.onnxruntime"},
     "onnx": set(),
     "av": {"media.video_source", "media.video_sink", "demo.clips", "diagnosis"},

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from p2p_deploy.errors import Failed
+from p2p_deploy.errors import Failed, SpecError
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
 
@@ -23,6 +24,10 @@ def available_cores() -> int:
     """CPU cores this process may use, which in a container can be fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _zeros(shape: tuple[int, ...]) -> Pixels:
+    return np.zeros(shape, dtype=np.uint8)
 
 
 class Slot:
@@ -36,9 +41,15 @@ class Slot:
         count: how many rows the batch has.
     """
 
-    def __init__(self, capacity: int, input_HWC: tuple[int, int, int], output_HWC: tuple[int, int, int]) -> None:
-        self.input: Pixels = np.zeros((capacity, *input_HWC), dtype=np.uint8)
-        self.output: Pixels = np.zeros((capacity, *output_HWC), dtype=np.uint8)
+    def __init__(
+        self,
+        capacity: int,
+        input_HWC: tuple[int, int, int],
+        output_HWC: tuple[int, int, int],
+        allocate: Callable[[tuple[int, ...]], Pixels] = _zeros,
+    ) -> None:
+        self.input: Pixels = allocate((capacity, *input_HWC))
+        self.output: Pixels = allocate((capacity, *output_HWC))
         self.count = 0
 
     @property
@@ -64,11 +75,13 @@ class Backend(ABC):
         name: the runtime, e.g. ``onnxruntime``.
         device: where it computes, e.g. ``cpu`` or ``cuda:0``.
         spec: what the model is.
+        precision: what the network computes in, as far as the file says: ``fp32``, ``fp16``, ``bf16`` or None.
         in_flight: how many submitted slots the runtime can have waiting; 1 for runtimes that compute in ``submit``.
     """
 
     name: str
     in_flight: int = 1
+    precision: str | None = None
 
     def __init__(self, spec: ModelSpec, device: str) -> None:
         self.spec = spec
@@ -82,8 +95,13 @@ class Backend(ABC):
         """(height, width) of the frames this model takes and gives, pixels."""
         return self.spec.working_size
 
-    def slots(self, count: int, capacity: int) -> list[Slot]:
+    def slots(self, count: int, capacity: int, size: tuple[int, int] | None = None) -> list[Slot]:
         """Allocate ``count`` slots of ``capacity`` frames each.
+
+        Args:
+            count: how many.
+            capacity: frames in each.
+            size: (height, width) in pixels, for a model that takes several; default its working size.
 
         Raises:
             Failed: there is not enough memory.
@@ -91,11 +109,11 @@ class Backend(ABC):
         """
         if self._closed:
             raise ValueError("this model is closed; open it again with p2p_deploy.load")
-        shapes = [(*self.size, image.channels) for image in (self.spec.input, self.spec.output)]
+        height, width = size or self.size
+        shapes = [(height, width, image.channels) for image in (self.spec.input, self.spec.output)]
         try:
-            return [Slot(capacity, *shapes) for _ in range(count)]
+            return [Slot(capacity, shapes[0], shapes[1]) for _ in range(count)]
         except (MemoryError, ValueError) as exc:  # ValueError: more bytes than an address can count
-            height, width = self.size
             raise Failed(
                 f"{count} batches of {capacity} frames of {height}x{width} pixels do not fit into memory. Take a "
                 "smaller --batch."
@@ -126,7 +144,8 @@ class Backend(ABC):
         """Run a batch and return a new array.
 
         Args:
-            frames_NHWC: (N, H, W, C) uint8, N at least 1, H and W the model's size, C and channel order as in the spec.
+            frames_NHWC: (N, H, W, C) uint8, N at least 1, H and W the model's size, or, where that is not fixed, any
+                that suit it; C and channel order as in the spec.
 
         Returns:
             (N, H, W, C_out) uint8.
@@ -135,22 +154,34 @@ class Backend(ABC):
             ValueError: wrong shape or element type, or a closed model.
             Failed: the runtime failed.
         """
-        expected = (*self.size, self.spec.input.channels)
         frames = np.asarray(frames_NHWC)
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected or not len(frames):
-            raise ValueError(
-                f"expected uint8 frames of shape (N, {', '.join(map(str, expected))}), "
-                f"got {frames.dtype} of shape {frames.shape}; p2p_deploy.pixels.resize changes sizes"
-            )
+        height, width = self._check_frames(frames)
         with self._call_lock:
-            if self._call_slot is None or self._call_slot.capacity < len(frames):
-                self._call_slot = self.slots(1, len(frames))[0]
             slot = self._call_slot
+            if slot is None or slot.capacity < len(frames) or slot.input.shape[1:3] != (height, width):
+                slot = self._call_slot = self.slots(1, len(frames), (height, width))[0]
             slot.count = len(frames)
             slot.input[: slot.count] = frames
             self.submit(slot)
             self.wait(slot)
             return slot.output[: slot.count].copy()
+
+    def _check_frames(self, frames: np.ndarray) -> tuple[int, int]:
+        """(height, width) of frames that suit the model; ValueError for others."""
+        channels, size = self.spec.input.channels, self.spec.fixed_size
+        expected = ("N", *(size or ("H", "W")), channels)
+        fits = frames.dtype == np.uint8 and frames.ndim == 4 and len(frames) > 0 and frames.shape[3] == channels
+        if not fits or (size and frames.shape[1:3] != size):
+            raise ValueError(
+                f"expected uint8 frames of shape ({', '.join(map(str, expected))}), got {frames.dtype} of shape "
+                f"{frames.shape}; p2p_deploy.pixels.resize changes sizes"
+            )
+        height, width = frames.shape[1:3]
+        try:
+            self.spec.check_size(height, width)
+        except SpecError as exc:
+            raise ValueError(str(exc)) from exc
+        return height, width
 
     def __enter__(self) -> Self:
         return self

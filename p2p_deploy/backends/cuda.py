@@ -24,13 +24,22 @@ def device_count() -> int:
 
 def device_name(index: int) -> str:
     """Name and compute capability of a GPU, e.g. ``NVIDIA L4 (8.9)``; ``index`` must be below ``device_count()``."""
-    driver = ctypes.CDLL(_DRIVER)
-    device, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
-    driver.cuDeviceGet(ctypes.byref(device), index)
-    driver.cuDeviceGetName(name, len(name), device)
-    capability = []
+    driver, name = ctypes.CDLL(_DRIVER), ctypes.create_string_buffer(256)
+    driver.cuDeviceGetName(name, len(name), _handle(driver, index))
+    return f"{name.value.decode(errors='replace')} ({compute_capability(index)})"
+
+
+def compute_capability(index: int) -> str:
+    """Compute capability of a GPU, e.g. ``8.9``; ``index`` must be below ``device_count()``."""
+    driver, value = ctypes.CDLL(_DRIVER), ctypes.c_int(0)
+    numbers = []
     for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-        value = ctypes.c_int(0)
-        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-        capability.append(str(value.value))
-    return f"{name.value.decode(errors='replace')} ({'.'.join(capability)})"
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, _handle(driver, index))
+        numbers.append(str(value.value))
+    return ".".join(numbers)
+
+
+def _handle(driver: ctypes.CDLL, index: int) -> ctypes.c_int:
+    device = ctypes.c_int(0)
+    driver.cuDeviceGet(ctypes.byref(device), index)
+    return device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from p2p_deploy.backends import cuda
 from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, P2PError
-from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, QUALITY_KEY, ModelSpec
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -70,7 +71,7 @@ class OnnxRuntimeBackend(Backend):
     """An ONNX file written by ``p2p export``, run by ONNX Runtime.
 
     Attributes:
-        precision: what the graph computes in, as its metadata says: ``fp32``, ``fp16``, or None when it says nothing.
+        quality: how it compared with its checkpoint, as its metadata says; empty when it says nothing.
 
     Raises:
         ModelFileError: the file is missing, damaged, or of another program.
@@ -94,7 +95,8 @@ class OnnxRuntimeBackend(Backend):
             )
         metadata = self._session.get_modelmeta()
         super().__init__(self._read_spec(path, metadata), device)
-        self.precision: str | None = metadata.custom_metadata_map.get(PRECISION_KEY)
+        self.precision = metadata.custom_metadata_map.get(PRECISION_KEY)
+        self.quality = _read_quality(metadata.custom_metadata_map.get(QUALITY_KEY, "{}"))
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 
@@ -127,10 +129,10 @@ class OnnxRuntimeBackend(Backend):
 
     def _check_signature(self, path: Path, spec: ModelSpec) -> None:
         """The graph must take and give what the spec says, or slots would be bound to the wrong memory."""
-        found = [
-            (value.type, list(value.shape)[1:]) for value in (*self._session.get_inputs(), *self._session.get_outputs())
-        ]
-        expected = [("tensor(uint8)", [*spec.working_size, image.channels]) for image in (*spec.inputs, spec.output)]
+        values = (*self._session.get_inputs(), *self._session.get_outputs())
+        found = [(value.type, list(value.shape)[1:]) for value in values]
+        size = spec.fixed_size or ("height", "width")
+        expected = [("tensor(uint8)", [*size, image.channels]) for image in (*spec.inputs, spec.output)]
         if found != expected:
             raise ModelFileError(
                 f"{path}: its ModelSpec promises {expected}, the graph has {found}. The file was altered; "
@@ -166,6 +168,15 @@ class OnnxRuntimeBackend(Backend):
         """Drop the session."""
         super().close()
         self._session = None
+
+
+def _read_quality(text: str) -> dict[str, Any]:
+    """Figures for people to read; what is no JSON object says nothing."""
+    try:
+        quality = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return quality if isinstance(quality, dict) else {}
 
 
 def _providers(runtime: Any, device: str) -> tuple[str, list[Any]]:

@@ -1,72 +1,257 @@
-"""TensorRT plans: recognised, checked against their sidecar, and refused in one sentence where they cannot run."""
+"""TensorRT plans: checked against their sidecar, then run with one stream per slot; ``tensorrt`` and TensorRT for RTX.
+
+The two flavours, and the lean runtime, are the same Python API in different modules, so the module is a value here.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import dataclass
+import gc
+import weakref
+from math import prod
 from pathlib import Path
+from typing import Any
 
-from p2p_deploy.backends import cuda
-from p2p_deploy.backends.base import Backend
-from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError
-from p2p_deploy.files import sha256
-from p2p_deploy.sidecar import PlanSidecar, read_sidecar
+from p2p_deploy.backends import cuda, rtx
+from p2p_deploy.backends.base import Backend, Slot
+from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda
+from p2p_deploy.backends.preflight import (
+    RUNTIMES,
+    TITLES,
+    CheckedPlan,
+    TensorRTOptions,
+    check_plan,
+    rebuild,
+    run_instead,
+)
+from p2p_deploy.backends.tensorrt_slot import Lane, TensorRTSlot
+from p2p_deploy.backends.trt_log import log_of
+from p2p_deploy.errors import Failed, StalePlan
+from p2p_deploy.sidecar import Profile
 
-METADATA_BYTES = 1 << 20
-# Import names of each flavour's runtime, and the extra that installs it.
-RUNTIMES = {
-    "tensorrt": (("tensorrt",), "trt"),
-    "rtx": (("tensorrt_rtx", "tensorrt_rtx_bindings"), "trt-rtx"),
-}
-
-
-@dataclass(frozen=True)
-class TensorRTOptions:
-    """How to open a plan.
-
-    Attributes:
-        device: ``auto`` means the first GPU, ``cuda:N`` that one.
-    """
-
-    device: str = "auto"
+__all__ = ["RUNTIMES", "TensorRTBackend", "TensorRTOptions", "open_plan", "run_instead"]
 
 
-def open_plan(path: Path, options: TensorRTOptions) -> Backend:
-    """Check a plan and say why it does not run; this version builds plans and does not execute them.
+def open_plan(path: Path, options: TensorRTOptions) -> TensorRTBackend:
+    """Check a plan and open it on a GPU; ``preflight.check_plan`` has what is checked.
 
     Raises:
-        ModelFileError: the plan or its sidecar is missing or altered; or, in this version, everything is well.
-        DeviceError: there is no GPU, or the CPU was asked for.
-        MissingDependency: the flavour of TensorRT it was built with is not installed.
+        ModelFileError: the sidecar is missing or broken, or the plan carries code and is not trusted.
+        StalePlan: the plan does not fit this TensorRT, system or GPU, or is not the one its sidecar describes.
+        DeviceError: there is no such GPU, or the CPU was asked for.
+        MissingDependency: the flavour of TensorRT it was built with, or cuda-bindings, is not installed.
+        Failed: the GPU or TensorRT failed.
     """
-    sidecar = read_sidecar(path)
-    instead = run_instead(path, sidecar)
-    if options.device == "cpu":
-        raise DeviceError(f"{path} is a TensorRT plan and runs on NVIDIA GPUs only, not on the CPU. {instead}")
-    if cuda.device_count() == 0:
-        raise DeviceError(f"{path} is a TensorRT plan and needs an NVIDIA GPU; none is visible here. {instead}")
-    modules, extra = RUNTIMES.get(sidecar.flavour, ((), "trt"))
-    if not any(importlib.util.find_spec(module) for module in modules):
-        raise MissingDependency(
-            f"{path} was built for the {sidecar.flavour} flavour of TensorRT, which is not installed here. Install it "
-            f"with: pip install 'p2p-deploy[{extra}]'. {instead}"
+    plan = check_plan(path, options)
+    # TensorRT runtimes come after this: one of them ends the process where CUDA does not work.
+    return TensorRTBackend(plan, CudaDevice(import_cuda(), plan.device), options)
+
+
+class TensorRTBackend(Backend):
+    """A plan on a GPU.
+
+    ``submit`` queues copies and network and returns; ``wait`` waits for that one slot. Closing waits for what is under
+    way and gives the GPU back; arrays of slots stay valid for as long as someone has them.
+
+    Attributes:
+        profiles: the shapes it takes, in the engine's order.
+        precision: what its network was built to compute in, as the sidecar says.
+
+    Raises:
+        StalePlan: TensorRT refuses the plan, or it is not what the sidecar says.
+        Failed: the GPU or TensorRT failed.
+    """
+
+    name = "tensorrt"
+    in_flight = 2
+
+    def __init__(self, plan: CheckedPlan, device: CudaDevice, options: TensorRTOptions) -> None:
+        super().__init__(plan.sidecar.spec, f"cuda:{device.index}")
+        asked = plan.sidecar.precision.get("asked")
+        self.precision = asked if isinstance(asked, str) else None
+        self._path, self._sidecar, self._trt = plan.path, plan.sidecar, plan.trt
+        self._device = device
+        self._cuda_graphs = options.cuda_graphs
+        self._graph_refusals: list[str] = []
+        self._releases: list[weakref.finalize] = []
+        self._log = log_of(plan.trt.ILogger)
+        self._log.messages.clear()
+        self._cache: Any = None
+        self._config: Any = None
+        self._engine: Any = None
+        self._runtime: Any = None
+        try:
+            self._open(plan.data)
+        except BaseException:
+            self._forget()
+            raise
+
+    @property
+    def _rtx(self) -> bool:
+        return self._sidecar.flavour == "rtx"
+
+    @property
+    def _title(self) -> str:
+        return f"{TITLES[self._sidecar.flavour]} {self._trt.__version__}"
+
+    def _open(self, data: bytes) -> None:
+        """Make TensorRT's objects; none is in a local variable, where a traceback would keep it beyond ``_forget``."""
+        try:
+            self._runtime = self._trt.Runtime(self._log)
+        except (RuntimeError, TypeError) as exc:  # what its bindings make of a null pointer
+            raise Failed(
+                f"{self._title} does not start on {self.device}: {self._log.reason()}. Run p2p doctor."
+            ) from exc
+        if self._sidecar.version_compatible:  # check_plan asked whether the plan is trusted
+            self._runtime.engine_host_code_allowed = True
+        self._engine = self._runtime.deserialize_cuda_engine(data)
+        if self._engine is None:
+            raise self._stale(f"{self._title} refuses it: {self._log.reason()}")
+        self._names = self._read_names()
+        self.profiles = self._read_profiles()
+        if self._rtx:
+            self._config = self._engine.create_runtime_config()
+            self._cache = self._config.create_runtime_cache() if self._config is not None else None
+            if self._cache is None:
+                raise Failed(f"{self._title} gives no runtime configuration: {self._log.reason()}. Run p2p doctor.")
+            rtx.configure(self._trt, self._config, self._cache, self._path, self._cuda_graphs)
+
+    def _stale(self, what: str) -> StalePlan:
+        return StalePlan(f"{self._path} cannot be used: {what}. {rebuild(self._path, self._sidecar)}")
+
+    def _read_names(self) -> tuple[str, str]:
+        """Names of input and output; they must be what the spec says, or slots would be bound to the wrong memory."""
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        found = [self._signature(name) for name in names]
+        modes, uint8 = self._trt.TensorIOMode, self._trt.DataType.UINT8
+        ends = ((modes.INPUT, self.spec.input), (modes.OUTPUT, self.spec.output))
+        expected = [(mode, uint8, (image.channels,)) for mode, image in ends]
+        if found != expected:
+            raise self._stale(f"its sidecar promises {expected}, the engine has {found}")
+        return names[0], names[1]
+
+    def _signature(self, name: str) -> tuple[Any, Any, tuple[int, ...]]:
+        """Direction, element type and channels (in a tuple) of a tensor of four dimensions."""
+        shape = tuple(self._engine.get_tensor_shape(name))
+        return self._engine.get_tensor_mode(name), self._engine.get_tensor_dtype(name), shape[3:]
+
+    def _read_profiles(self) -> tuple[Profile, ...]:
+        """The engine's profiles, which its sidecar must know: slots are allocated by them."""
+        profiles = []
+        for index in range(self._engine.num_optimization_profiles):
+            shapes = self._engine.get_tensor_profile_shape(self._names[0], index)
+            batch, height, width, _ = zip(*(tuple(shape) for shape in shapes), strict=True)
+            profiles.append(Profile(batch, height, width))
+        if tuple(profiles) != self._sidecar.profiles:
+            said, has = ("; ".join(map(str, found)) for found in (self._sidecar.profiles, profiles))
+            raise self._stale(f"its sidecar promises {said}, the engine has {has}")
+        return tuple(profiles)
+
+    def slots(self, count: int, capacity: int, size: tuple[int, int] | None = None) -> list[Slot]:
+        """Allocate slots with page-locked arrays, and what each has on the GPU. See ``Backend.slots``.
+
+        Raises:
+            Failed: no profile admits that many frames of that size, or there is not enough memory.
+            ValueError: the backend is closed.
+        """
+        self._require_open()
+        height, width = size or self.size
+        self._profile_for(capacity, height, width)
+        gc.collect()  # slots of an earlier run that a failed item's traceback still holds: their memory is on the GPU
+        self._device.select()
+        shapes = [(height, width, image.channels) for image in (self.spec.input, self.spec.output)]
+        slots: list[TensorRTSlot] = []
+        try:
+            for _ in range(count):
+                slots.append(TensorRTSlot(capacity, shapes[0], shapes[1], self._device, self._new_lane))
+        except BaseException:
+            for slot in reversed(slots):
+                slot.release()
+            raise
+        self._releases = [release for release in self._releases if release.alive]
+        self._releases += [slot.release for slot in slots]
+        return [*slots]
+
+    def _new_lane(self, sizes: tuple[int, int]) -> Lane:
+        refusals = self._graph_refusals if self._cuda_graphs and not self._rtx else None
+        return Lane(self._device, self._new_context, self._names, sizes, self._log, refusals)
+
+    def _new_context(self) -> Any:
+        if self._rtx:
+            context = self._engine.create_execution_context(self._config)
+        else:
+            context = self._engine.create_execution_context()
+        if context is None:
+            raise Failed(
+                f"{self._title} cannot make an execution context on {self.device}: {self._log.reason()}. Take a "
+                "smaller --batch, or end other programs that use this GPU."
+            )
+        return context
+
+    def _profile_for(self, batch: int, height: int, width: int) -> int:
+        """Index of the smallest profile that admits a shape."""
+        fitting = [
+            (prod(ranges[2] for ranges in (profile.batch, profile.height, profile.width)), index)
+            for index, profile in enumerate(self.profiles)
+            if profile.admits(batch, height, width)
+        ]
+        if fitting:
+            return min(fitting)[1]
+        largest = max((p.batch[2] for p in self.profiles if p.admits(p.batch[2], height, width)), default=0)
+        hint = f"Take a smaller --batch, at most {largest}," if batch > largest > 0 else "Take another size or --batch,"
+        raise Failed(
+            f"{batch} frames of {height}x{width} pixels are outside what {self._path} was built for: "
+            f"{'; '.join(map(str, self.profiles))}. {hint} or export a plan for them with p2p export CKPT --trt"
         )
-    if sha256(path) != sidecar.plan_sha256:
-        raise ModelFileError(f"{path} is not the plan its sidecar describes: the SHA-256 differs. Copy both again.")
-    raise ModelFileError(f"{path} is sound, but this version of p2p-deploy does not execute plans. {instead}")
 
+    def submit(self, slot: Slot) -> None:
+        """Queue the batch and return; the slot's arrays belong to the GPU until ``wait``."""
+        self._require_open()
+        assert isinstance(slot, TensorRTSlot)
+        _, height, width, _ = slot.input.shape
+        profile = self._profile_for(slot.count, height, width)
+        self._device.select()
+        slot.lane.submit(profile, slot.input[: slot.count], slot.output[: slot.count])
 
-def _names_checkpoint(onnx: Path, source_sha256: str | None) -> bool:
-    """Whether an ONNX file's metadata, which is its last part, has the hash of this checkpoint."""
-    with onnx.open("rb") as file:
-        file.seek(max(0, onnx.stat().st_size - METADATA_BYTES))
-        return source_sha256 is not None and source_sha256.encode() in file.read()
+    def wait(self, slot: Slot) -> None:
+        """Return when this slot's output is valid, whatever else is under way.
 
+        Raises:
+            Failed: the GPU failed.
+        """
+        assert isinstance(slot, TensorRTSlot)
+        slot.lane.wait()
 
-def run_instead(plan: Path, sidecar: PlanSidecar) -> str:
-    """The sentence that names an ONNX file of the same checkpoint beside the plan, if there is one."""
-    for name in (f"{plan.stem}.onnx", Path(sidecar.source_onnx).name):
-        candidate = plan.with_name(name)
-        if candidate.is_file() and _names_checkpoint(candidate, sidecar.spec.source_sha256):
-            return f"{candidate} beside it is the same network for ONNX Runtime: p2p run {candidate} IN OUT"
-    return "Its ONNX file, which ONNX Runtime runs anywhere, is not beside it; p2p export CKPT writes it."
+    def versions(self) -> dict[str, str]:
+        """Flavour and version, the GPU, and how CUDA graphs are used."""
+        if not self._cuda_graphs:
+            graphs = "off"
+        elif self._rtx:
+            graphs = "captured by TensorRT for RTX"
+        else:
+            graphs = f"not possible: {self._graph_refusals[0]}" if self._graph_refusals else "captured for each shape"
+        return {
+            "tensorrt": self._title,
+            "plan": self._sidecar.flavour_version,
+            "device": cuda.device_name(self._device.index),
+            "cuda_graphs": graphs,
+        }
+
+    def close(self) -> None:
+        """Wait for what is under way, then give everything back, the last thing first."""
+        super().close()
+        for release in reversed(self._releases):
+            release()
+        if self._cache is not None:
+            rtx.save_cache(self._cache, self._path)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of TensorRT's objects, each before the one it came from; they have no other way to be destroyed."""
+        self._releases = []
+        self._cache = self._config = None
+        self._engine = None
+        self._runtime = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("this model is closed; open it again with p2p_deploy.load")

@@ -33,6 +33,7 @@ class TorchBackend(Backend):
     """
 
     name = "torch"
+    precision = "fp32"
 
     def __init__(self, path: Path, options: TorchOptions | None = None) -> None:
         device = (options or TorchOptions()).device

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from p2p_deploy.errors import require
 from p2p_deploy.spec import METADATA_KEY, ImageSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def export_builtin(folder: Path) -> Path:
@@ -44,6 +48,43 @@ def reference_spec() -> ModelSpec:
         train_size=(256, 256),
         fixed_size=(256, 256),
     )
+
+
+def vary_output(generator: nn.Module, x_NCHW: Tensor) -> nn.Module:
+    """Give a network random weights with which its output varies as a trained one's does, and return it in eval mode.
+
+    A freshly initialised network answers almost the same grey to everything, and any comparison of it would pass. Here
+    norms have scales and shifts, statistics come from ``x_NCHW``, and the last convolution saturates the tanh little.
+
+    Args:
+        generator: any of ours; changed in place. The random numbers are torch's.
+        x_NCHW: pictures in [-1, 1].
+    """
+    import torch
+    from torch import nn
+
+    convolutions = [m for m in generator.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    last: list[Any] = []
+    hooks = [m.register_forward_hook(lambda module, x, y: last.append(module)) for m in convolutions]
+    for module in generator.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            fan_in = module.weight[0].numel() if isinstance(module, nn.Conv2d) else module.weight[:, 0].numel() / 4
+            nn.init.normal_(module.weight, 0, fan_in**-0.5)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.2)
+            nn.init.normal_(module.bias, 0, 0.2)
+            module.momentum = None  # a true mean instead of a decaying one
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+    with torch.no_grad():
+        generator.train()(x_NCHW)
+        before_tanh = torch.atanh(generator.eval()(x_NCHW).clamp(-0.9999, 0.9999))
+        last[-1].weight.mul_(0.6 / before_tanh.std())
+        if last[-1].bias is not None:
+            last[-1].bias.zero_()
+    for hook in hooks:
+        hook.remove()
+    return generator.eval()
 
 
 def write_identity(path: Path, size: int = 32, channels: int = 3) -> Path:

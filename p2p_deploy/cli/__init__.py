@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from p2p_deploy import __version__
-from p2p_deploy.cli import bench, demo, doctor, export, info, run, train
+from p2p_deploy.cli import bench, demo, doctor, export, info, run, train, verify
 from p2p_deploy.cli._options import say
 from p2p_deploy.errors import P2PError
 
@@ -82,6 +82,7 @@ def _machine_failure(exc: OSError | MemoryError) -> str:
 _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "export": export.export,
+    "verify": verify.verify,
     "run": run.run,
     "bench": bench.bench,
     "info": info.info,

@@ -12,7 +12,8 @@ from p2p_deploy.cli._options import Json, Overwrite, parse_profile, parse_size, 
 from p2p_deploy.errors import OutputError, require
 
 if TYPE_CHECKING:
-    from p2p_deploy.export import ExportReport
+    from p2p_deploy.export.choose import Candidate
+    from p2p_deploy.export.report import ExportReport
 
 
 class Flavour(StrEnum):
@@ -21,6 +22,30 @@ class Flavour(StrEnum):
     auto = "auto"
     tensorrt = "tensorrt"
     rtx = "rtx"
+
+
+class Precision(StrEnum):
+    """What a network computes in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    auto = "auto"
+
+
+class NormStats(StrEnum):
+    """Where BatchNorm takes its statistics from."""
+
+    running = "running"
+    instance = "instance"
+
+
+class Hardware(StrEnum):
+    """Which other GPUs a plan has to run on."""
+
+    none = "none"
+    ampere_plus = "ampere-plus"
+    same_cc = "same-cc"
 
 
 def export(
@@ -33,13 +58,52 @@ def export(
         bool,
         typer.Option("--trt", help="Also write STEM.fp16.onnx, the TensorRT plan STEM.plan, and STEM.plan.json."),
     ] = False,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", metavar="HxW", help="Height and width in pixels. Default: the training size."),
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            "--precision",
+            help="Of the ONNX file, or, with --trt, of the plan. auto takes the first of fp16, fp16 with more float32 "
+            "islands, bf16 and fp32 that gives the checkpoint's pictures. Default: fp32, and fp16 with --trt.",
+        ),
     ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--size",
+            metavar="HxW",
+            help="Height and width in pixels. Default: the training size. With --dynamic repeatable: the plan gets a "
+            "profile up to each.",
+        ),
+    ] = None,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Take any height and width that suit the network.")
+    ] = False,
     batch: Annotated[
-        str, typer.Option("--batch", metavar="MIN,OPT,MAX", help="Batch sizes the plan is built for.")
-    ] = "1,4,16",
+        list[str] | None,
+        typer.Option(
+            "--batch",
+            metavar="MIN,OPT,MAX",
+            help="Batch sizes the plan is built for; repeatable, a profile each. Default: 1,4,16.",
+        ),
+    ] = None,
+    norm_stats: Annotated[
+        NormStats,
+        typer.Option(
+            "--norm-stats",
+            help="running: BatchNorm uses the statistics of the training. instance: those of each image, as the "
+            "reference implementation of pix2pix does when it tests.",
+        ),
+    ] = NormStats.running,
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", help="Folder of images to judge quality on. Default: photographs of ours."),
+    ] = None,
+    min_psnr: Annotated[
+        float, typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB")
+    ] = 40.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write a half plan even when less than 90 % of its work is in half.")
+    ] = False,
     flavour: Annotated[
         Flavour,
         typer.Option(
@@ -47,27 +111,66 @@ def export(
             help="auto takes tensorrt where it is installed and there is a GPU, else TensorRT for RTX.",
         ),
     ] = Flavour.auto,
+    targets: Annotated[
+        str,
+        typer.Option("--targets", metavar="smXX,…", help="GPUs a plan for RTX is built for. Default: the builder's."),
+    ] = "",
+    workspace_gib: Annotated[
+        float | None, typer.Option("--workspace-gib", min=0.001, help="GPU memory the builder may plan with, GiB.")
+    ] = None,
+    optimization_level: Annotated[
+        int | None,
+        typer.Option("--optimization-level", min=0, max=5, help="How long the builder searches. Default: its own."),
+    ] = None,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option("--timing-cache", help="Timing cache of tensorrt. Default: one in your cache folder."),
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Make a plan that later versions run too.")
+    ] = False,
+    hardware_compatible: Annotated[
+        Hardware, typer.Option("--hardware-compatible", help="Make a plan that other GPUs run too; slower.")
+    ] = Hardware.none,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Export a checkpoint to ONNX and, with --trt, to a TensorRT plan.
 
-    The ONNX file takes and gives uint8 frames (N, H, W, C) for any N. It is compared with the checkpoint on
-    photographs before it gets its name.
+    The ONNX file takes and gives uint8 frames (N, H, W, C) for any N. Everything is compared with the checkpoint on
+    images before it gets its name.
     """
-    height_width = parse_size(size) if size else None
-    profile = parse_profile(batch)
-    for module in ("torch", "onnx", "onnxscript"):
+    sizes = tuple(parse_size(text) for text in size or ())
+    batches = tuple(parse_profile(text) for text in batch or ("1,4,16",))
+    for module in ("torch", "onnx", "onnxscript", "skimage"):
         require(module, "export", "Exporting a checkpoint")
-    from p2p_deploy.export import export_checkpoint
+    from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
+    from p2p_deploy.export.options import BuildOptions
 
+    options = ExportOptions(
+        sizes=sizes,
+        dynamic=dynamic,
+        precision=precision.value if precision else None,
+        norm_stats=norm_stats.value,
+        check=check,
+        min_psnr=min_psnr,
+        trt=trt,
+        force=force,
+        flavour=flavour.value,
+        batches=batches,
+        build=BuildOptions(
+            targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+            workspace_gib=workspace_gib,
+            optimization_level=optimization_level,
+            timing_cache=timing_cache,
+            version_compatible=version_compatible,
+            hardware_compatible=hardware_compatible.value,
+        ),
+    )
     report = export_checkpoint(
         checkpoint,
         onnx_path(checkpoint, output),
-        size=height_width,
-        trt=trt,
-        flavour=flavour.value,
-        profile=profile,
+        options,
         overwrite=overwrite,
         on_step=lambda step: say(f"… {step}"),
     )
@@ -92,14 +195,34 @@ def onnx_path(checkpoint: Path, output: Path | None) -> Path:
 
 def print_report(report: ExportReport) -> None:
     """What was written, and how it compares."""
-    height, width = report.spec.working_size
     for warning in report.warnings:
         say(f"warning: {warning}")
-    print(f"{report.onnx}  FP32, {height}x{width}, any batch; {report.comparison}")
+    if len(report.tried) > 1:
+        print_candidates(report.tried)
+    height, width = report.spec.working_size
+    size = f"{height}x{width}" if report.spec.fixed_size else f"any multiple of {report.spec.size_multiple} pixels"
+    print(f"{report.onnx}  {report.precision.upper()}, {size}, any batch; {report.quality}")
     if report.plan:
         plan = report.plan
-        print(f"{plan.onnx}  FP16; {plan.comparison}, computed in float32 by ONNX Runtime")
+        if plan.quality:
+            print(f"{plan.onnx}  {plan.quality}, by emulation")
         print(f"{plan.plan}  {plan.flavour}; {plan.precision}; built, not executed here")
         print(f"{plan.sidecar}")
         for warning in plan.warnings:
             say(f"builder: {warning}")
+
+
+def print_candidates(tried: tuple[Candidate, ...]) -> None:
+    """The table that --precision auto decided from."""
+    print(
+        f"{'precision':10} {'float32 islands':>15} {'in half':>8} {'PSNR dB':>8} {'max':>4} {'not finite':>10}  verdict"
+    )
+    for candidate in tried:
+        quality = candidate.quality
+        psnr, largest, broken = "-", "-", "-"
+        if quality:
+            psnr, largest, broken = f"{quality.psnr_db:.1f}", str(quality.max_levels), str(quality.non_finite)
+        print(
+            f"{candidate.precision:10} {len(candidate.islands):15} {candidate.half_share:8.0%} {psnr:>8} {largest:>4} "
+            f"{broken:>10}  {candidate.failure or 'taken'}"
+        )

@@ -20,8 +20,10 @@ from p2p_deploy.cli._options import (
     quiet_codecs,
     say,
 )
+from p2p_deploy.errors import ModelFileError, StalePlan
 
 if TYPE_CHECKING:
+    from p2p_deploy.backends import Backend
     from p2p_deploy.summary import Progress, RunSummary
 
 
@@ -34,6 +36,12 @@ def run(
     device: Device = "auto",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Frames computed at once.")] = 4,
     recursive: Annotated[bool, typer.Option("--recursive", help="Descend into sub-folders of IN.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build a plan that does not fit this machine again, from its ONNX file.")
+    ] = False,
+    trust_plan: Annotated[
+        bool, typer.Option("--trust-plan", help="Let a version-compatible plan run the CPU code that it carries.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: ShowProgress = None,
@@ -43,12 +51,11 @@ def run(
     Frames are resized to the model's size, and outputs back to the source's. Images become PNG; videos keep their
     container, frame count, time stamps and sound. OUT/p2p-run.jsonl gets a line for each input.
     """
-    from p2p_deploy.backends import load
     from p2p_deploy.pipeline import run as run_pipeline
 
     quiet_codecs()
     with (
-        load(model, device=device) as backend,
+        open_model(model, device, rebuild=rebuild, trust_plan=trust_plan) as backend,
         cancel_on_ctrl_c() as cancel,
         progress_bar(progress, "frames") as update,
     ):
@@ -78,6 +85,31 @@ def run(
         raise typer.Exit(130)
     if not summary.complete:
         raise typer.Exit(1)
+
+
+def open_model(path: Path, device: str, *, rebuild: bool, trust_plan: bool) -> Backend:
+    """Open a model; with ``rebuild``, a plan that does not fit is first built again.
+
+    Raises:
+        ModelFileError: an option for plans was given for another model; and whatever opening raises.
+    """
+    from p2p_deploy.backends import BACKENDS, load
+
+    if BACKENDS.get(path.suffix.lower(), ("",))[0] != "tensorrt":
+        for option, given in (("--rebuild", rebuild), ("--trust-plan", trust_plan)):
+            if given:
+                raise ModelFileError(f"{option} is for TensorRT plans, and {path} is none. Leave it out.")
+        return load(path, device=device)
+    try:
+        return load(path, device=device, trust_plan=trust_plan)
+    except StalePlan as exc:
+        if not rebuild:
+            raise
+        from p2p_deploy.export.rebuild import rebuild_plan
+
+        say(f"… {exc}")
+        rebuild_plan(path, on_step=lambda step: say(f"… {step}"))
+        return load(path, device=device, trust_plan=trust_plan)
 
 
 def print_summary(summary: RunSummary) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from p2p_deploy.demo.clips import ClipFacts
 from p2p_deploy.demo.crops import L1
 from p2p_deploy.demo.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS
-from p2p_deploy.export import ExportReport
+from p2p_deploy.export.report import ExportReport
 from p2p_deploy.summary import RunSummary
 
 
@@ -62,7 +62,7 @@ class DemoReport:
             ("training", f"{self.steps} steps in {self.training_seconds:.0f} s"),
             ("L1 on fresh crops", str(self.training_error)),
             *((f"L1, {name}, held out", str(self.errors[name])) for name in HELD_OUT_PHOTOS),
-            ("ONNX against checkpoint", str(self.export.comparison)),
+            ("ONNX against checkpoint", str(self.export.quality)),
             ("TensorRT plan", f"{plan.flavour}; {plan.precision}; not executed here" if plan else "not built"),
             ("run", f"{self.run.frames} frames in {self.run.seconds:.1f} s, {self.run.frames_per_second:.1f} images/s"),
             *(

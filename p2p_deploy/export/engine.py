@@ -2,208 +2,202 @@
 
 Networks are strongly typed: what a layer computes in is written in the graph, so the precision that is reported is
 read back from the parsed network. TensorRT for RTX builds ahead of time, without a GPU; ``tensorrt`` times its kernels
-on one.
+on one. Neither torch nor onnx is needed, since plans are also rebuilt where these are not installed.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
-import platform
-from collections import Counter
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.tensorrt import RUNTIMES
-from p2p_deploy.errors import DeviceError, ExportError, MissingDependency
+from p2p_deploy.backends.trt_log import log_of
+from p2p_deploy.errors import ExportError
+from p2p_deploy.export import timing
+from p2p_deploy.export.flavours import Flavour, FlavourChoice, find_flavour
+from p2p_deploy.export.layers import PrecisionReport, read_precision, require_half
+from p2p_deploy.export.options import BuildOptions, HardwareCompatible, check_options, configure, target_capabilities
+from p2p_deploy.export.progress import OnProgress, progress_monitor, stoppable
+from p2p_deploy.files import replacing
+from p2p_deploy.sidecar import Profile
 
-FlavourChoice = Literal["auto", "tensorrt", "rtx"]
-Profile = tuple[int, int, int]
-MIN_HALF_SHARE = 0.9
-# What its documentation says an ahead-of-time build is for when no targets are named.
-RTX_TARGETS = "the builder's default targets: compute capability 8.0, 8.6, 8.9, 12.0 and later"
+# What its documentation says an ahead-of-time build is for when no targets are named; later ones are promised too.
+RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 
-
-@dataclass(frozen=True)
-class Flavour:
-    """One of the two TensorRTs, imported.
-
-    Attributes:
-        name: ``tensorrt`` or ``rtx``.
-        module: the Python module with the TensorRT API.
-        version: its full version.
-    """
-
-    name: str
-    module: Any
-    version: str
-
-
-@dataclass(frozen=True)
-class PrecisionReport:
-    """What the parsed, strongly typed network computes in.
-
-    Attributes:
-        convolutions: number of convolution and deconvolution layers.
-        half_convolutions: how many of them give half.
-        fp32_convolutions: names of those that give float32.
-        layer_outputs: number of layers by the element type of their output.
-    """
-
-    convolutions: int
-    half_convolutions: int
-    fp32_convolutions: tuple[str, ...]
-    layer_outputs: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"{self.half_convolutions} of {self.convolutions} convolutions in half"
+__all__ = [
+    "BuildOptions",
+    "Flavour",
+    "FlavourChoice",
+    "HardwareCompatible",
+    "OnProgress",
+    "PlanBuild",
+    "PrecisionReport",
+    "build_plan",
+    "check_options",
+    "find_flavour",
+    "require_half",
+]
 
 
 @dataclass(frozen=True)
 class PlanBuild:
-    """A plan that was built, and what the builder said about it."""
+    """A plan that was built, and what the builder said about it.
+
+    Attributes:
+        precision: read from the parsed network; multiply-accumulates are those of the first profile's opt shape.
+        profiles: as they are in the plan, in its order.
+        gpu: the GPU it was built on, or a text that names what it was built for.
+        compute_capabilities: those it was built for, such as ``8.9``.
+        warnings: what the builder remarked, and what is to be known about the options.
+        seconds: how long the builder took.
+    """
 
     precision: PrecisionReport
+    profiles: tuple[Profile, ...]
     gpu: str
+    compute_capabilities: tuple[str, ...]
     warnings: tuple[str, ...]
+    seconds: float
 
 
-def find_flavour(choice: FlavourChoice = "auto") -> Flavour:
-    """Import the builder: for ``auto`` ``tensorrt`` where it is installed and there is a GPU, else TensorRT for RTX.
+@dataclass(frozen=True)
+class _Frames:
+    """The one input of a network: its name, its shape, -1 where dynamic, and whether channels come last."""
 
-    Raises:
-        MissingDependency: the flavour, or with ``auto`` both, cannot be imported.
-        DeviceError: ``tensorrt`` is there, and there is no GPU to build on.
-    """
-    without_gpu = False
-    for name in ("tensorrt", "rtx") if choice == "auto" else (choice,):
-        module = _import_flavour(name)
-        if module is None:
-            continue
-        if name == "tensorrt" and cuda.device_count() == 0:
-            without_gpu = True
-            continue
-        return Flavour(name, module, module.__version__)
-    if without_gpu:
-        raise DeviceError(
-            "tensorrt is installed, but builds plans only on a machine with an NVIDIA GPU, and none is visible here. "
-            "TensorRT for RTX builds without one: pip install 'p2p-deploy[trt-rtx]', then --trt-flavour rtx"
-        )
-    install = {name: f"pip install 'p2p-deploy[{extra}]'" for name, (_, extra) in RUNTIMES.items()}
-    install["auto"] = f"{install['tensorrt']}, or, without a GPU, {install['rtx']}"
-    raise MissingDependency(
-        f"Building a plan needs TensorRT, which cannot be imported here (flavour: {choice}). Install it with: "
-        f"{install[choice]}"
-    )
+    name: str
+    shape: tuple[int, ...]
+    channels_last: bool
+
+    def fixed(self, profile: Profile) -> Profile:
+        """The profile with what the graph fixes."""
+        axes = (0, 1, 2) if self.channels_last else (0, 2, 3)
+        asked = (profile.batch, profile.height, profile.width)
+        own = [self.shape[axis] for axis in axes]
+        return Profile(*(values if size < 0 else (size,) * 3 for size, values in zip(own, asked, strict=True)))
+
+    def shapes(self, profile: Profile) -> list[tuple[int, ...]]:
+        """Whole shapes: min, opt and max."""
+        sizes = zip(profile.batch, profile.height, profile.width, strict=True)
+        if self.channels_last:
+            return [(batch, height, width, self.shape[3]) for batch, height, width in sizes]
+        return [(batch, self.shape[1], height, width) for batch, height, width in sizes]
 
 
-def _import_flavour(name: str) -> Any:
-    for module in RUNTIMES[name][0]:
-        try:
-            return importlib.import_module(module)
-        except (ImportError, OSError):  # OSError: the bindings are there, the libraries are not
-            continue
-    return None
-
-
-def build_plan(onnx_path: Path, plan_path: Path, profile: Profile, flavour: Flavour) -> PlanBuild:
-    """Build a plan and write it exactly as the builder serialised it.
+def build_plan(
+    onnx_path: Path,
+    plan_path: Path,
+    options: BuildOptions,
+    flavour: Flavour,
+    on_progress: OnProgress = lambda phase, done, total: None,
+) -> PlanBuild:
+    """Build a plan and write it exactly as the builder serialised it, whole or not at all.
 
     Args:
-        onnx_path: a graph with the one input ``frames`` (N, H, W, C), N dynamic.
-        plan_path: the file to write.
-        profile: (min, opt, max) batch sizes.
+        onnx_path: a graph with one input: frames (N, H, W, C) uint8 or (N, C, H, W) float32.
+        plan_path: the file to write, replacing what is there.
+        options: what to build.
         flavour: the TensorRT to use.
+        on_progress: called with the builder's phase and how many of its steps are done, from whichever thread the
+            builder is on. What it raises, KeyboardInterrupt too, stops the build and is raised from here.
 
     Raises:
-        ExportError: the parser or the builder refuses the graph; the sentence has the layer's name where they give it.
+        ExportError: the options do not suit the flavour, or the parser or the builder refuses the graph or a profile;
+            the sentence has the layer's name where they give it.
+        OutputError: the plan cannot be written.
     """
+    if not options.profiles:
+        raise ExportError("A plan needs at least one optimization profile; received none.")
+    check_options(options, flavour)
     trt = flavour.module
-    log = _logger(trt)
+    log = log_of(trt.ILogger)
     log.messages.clear()
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx_path)):
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        reasons = "; ".join(f"{error.desc()} (node {error.node_name() or 'unnamed'})" for error in errors)
-        raise ExportError(f"{_title(flavour)} cannot read {onnx_path.name}: {reasons or log.worst()}")
+    parser = trt.OnnxParser(network, log)  # holds the weights until the plan is built
+    _parse(parser, onnx_path, flavour, log)
+    frames = _frames(trt, network, onnx_path)
     config = builder.create_builder_config()
+    notes = configure(config, options, flavour)
+    profiles = tuple(frames.fixed(profile) for profile in options.profiles)
+    for profile in profiles:
+        _add_profile(builder, config, frames, profile, flavour, log)
+    gpu, capabilities = _built_for(options, flavour)
+    cache = _timing_cache(options, flavour, gpu)
+    notes += timing.hand_in(config, cache, log) if cache else []
+    config.progress_monitor = monitor = progress_monitor(trt.IProgressMonitor, on_progress)
+    started = time.perf_counter()
+    with stoppable(monitor):
+        plan = builder.build_serialized_network(network, config)
+    seconds = time.perf_counter() - started
+    _check_built(plan, onnx_path.name, flavour, log)
+    notes += timing.keep(config, cache) if cache else []
+    precision = read_precision(trt, network, frames.shapes(profiles[0])[1])
+    with replacing(plan_path) as temporary:
+        temporary.write_bytes(memoryview(plan))
+    return PlanBuild(precision, profiles, gpu, capabilities, (*log.warnings(), *notes), seconds)
+
+
+def _parse(parser: Any, onnx_path: Path, flavour: Flavour, log: Any) -> None:
+    if parser.parse_from_file(str(onnx_path)):
+        return
+    reasons = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        node = error.node_name() or error.node_operator()
+        reasons.append(f"{error.desc()} (node {node})" if node else error.desc())
+    raise ExportError(f"{flavour} cannot read {onnx_path.name}: {'; '.join(reasons) or log.reason()}")
+
+
+def _frames(trt: Any, network: Any, onnx_path: Path) -> _Frames:
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    kinds = {trt.DataType.UINT8: True, trt.DataType.FLOAT: False}
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].dtype not in kinds:
+        received = ", ".join(f"{item.name} {tuple(item.shape)} {item.dtype.name}" for item in inputs)
+        raise ExportError(
+            f"{onnx_path.name} takes {received or 'nothing'}; expected one input, frames (N, H, W, C) UINT8 or "
+            "(N, C, H, W) FLOAT. Take an ONNX file that p2p export wrote."
+        )
+    return _Frames(inputs[0].name, tuple(inputs[0].shape), kinds[inputs[0].dtype])
+
+
+def _add_profile(builder: Any, config: Any, frames: _Frames, profile: Profile, flavour: Flavour, log: Any) -> None:
     shapes = builder.create_optimization_profile()
-    frames = network.get_input(0)
-    shapes.set_shape(frames.name, *((batch, *frames.shape[1:]) for batch in profile))
+    try:
+        shapes.set_shape(frames.name, *frames.shapes(profile))
+    except (RuntimeError, TypeError, ValueError) as exc:
+        raise ExportError(f"{flavour} refuses the profile {profile}: {exc}") from exc
     if config.add_optimization_profile(shapes) < 0:
-        raise ExportError(f"{_title(flavour)} refuses batches of {', '.join(map(str, profile))}: {log.worst()}")
-    precision = read_precision(trt, network)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise ExportError(f"{_title(flavour)} cannot build a plan from {onnx_path.name}: {log.worst()}")
-    with plan_path.open("wb") as file:
-        file.write(memoryview(plan))
-    gpu = RTX_TARGETS if flavour.name == "rtx" else cuda.device_name(0)
-    return PlanBuild(precision, gpu, tuple(log.warnings()))
+        raise ExportError(f"{flavour} refuses the profile {profile}: {log.reason()}")
 
 
-def read_precision(trt: Any, network: Any) -> PrecisionReport:
-    """Read the element types off a parsed, strongly typed network."""
-    outputs: Counter[str] = Counter()
-    convolutions: dict[str, str] = {}
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        kind = layer.get_output(0).dtype.name
-        outputs[kind] += 1
-        if layer.type in (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION):
-            convolutions[layer.name] = kind
-    return PrecisionReport(
-        convolutions=len(convolutions),
-        half_convolutions=sum(kind == "HALF" for kind in convolutions.values()),
-        fp32_convolutions=tuple(name for name, kind in convolutions.items() if kind == "FLOAT"),
-        layer_outputs=dict(sorted(outputs.items())),
+def _built_for(options: BuildOptions, flavour: Flavour) -> tuple[str, tuple[str, ...]]:
+    """The GPU of a plan, in words, and its compute capabilities."""
+    if flavour.name == "tensorrt":
+        return cuda.device_name(0), (cuda.compute_capability(0),)
+    targets = tuple(target_capabilities(options.targets, flavour))
+    if targets:
+        return f"compute capability {', '.join(targets)}", targets
+    return (
+        f"the builder's default targets: compute capability {', '.join(RTX_CAPABILITIES)} and later",
+        RTX_CAPABILITIES,
     )
 
 
-def require_half(report: PrecisionReport) -> None:
-    """Raise ExportError when a network that should compute in half mostly does not."""
-    if report.half_convolutions < MIN_HALF_SHARE * report.convolutions:
-        raise ExportError(
-            f"FP16 was asked for, but only {report} (float32: {', '.join(report.fp32_convolutions[:5])}). "
-            "No plan was written."
-        )
+def _timing_cache(options: BuildOptions, flavour: Flavour, gpu: str) -> Path | None:
+    if flavour.name != "tensorrt":
+        return None
+    return options.timing_cache or timing.default_path(flavour.name, flavour.version, gpu)
 
 
-def build_platform() -> str:
-    """Operating system and machine, e.g. ``linux-x86_64``."""
-    return f"{platform.system()}-{platform.machine()}".lower()
-
-
-def _title(flavour: Flavour) -> str:
-    name = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}[flavour.name]
-    return f"{name} {flavour.version}"
-
-
-@functools.cache
-def _logger(trt: Any) -> Any:
-    """The one logger of a module: TensorRT keeps the first it is given for the whole process."""
-
-    class Log(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.messages: list[tuple[int, str]] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.WARNING:
-                self.messages.append((int(severity), message.strip()))
-
-        def warnings(self) -> list[str]:
-            return list(dict.fromkeys(message for _, message in self.messages))
-
-        def worst(self) -> str:
-            return min(self.messages, default=(0, "it gave no reason"))[1]
-
-    return Log()
+def _check_built(plan: Any, onnx_name: str, flavour: Flavour, log: Any) -> None:
+    """Raise ExportError when there is no plan, or one that fails at sizes its profiles allow."""
+    if plan is None:
+        raise ExportError(f"{flavour} cannot build a plan from {onnx_name}: {log.reason()}")
+    for message in log.warnings():
+        if "values are not self-consistent" in message:
+            raise ExportError(
+                f"{onnx_name} does not work at every size of its profiles: {message} Take heights and widths that "
+                "are multiples of the model's size multiple. No plan was written."
+            )

@@ -6,35 +6,43 @@ import ast
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from p2p_deploy.errors import ExportError, require
-from p2p_deploy.frame_model import FrameModel, fold_batchnorm
+from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.precision import DTYPES, Precision, at_precision
 from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
 
 OPSET = 20
+BF16_OPSET = 22  # the first in which a convolution takes bfloat16
 INPUT, OUTPUT = "frames", "outputs"
 MAX_BYTES = 2**31 - 1  # what one protobuf message can hold
-Precision = Literal["fp32", "fp16"]
+EXTERNAL_BYTES = 1024  # smaller tensors stay inside even then
 _LINE_END = "\n"
 
 
-def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Precision = "fp32") -> None:
+def write_onnx(
+    generator: nn.Module,
+    spec: ModelSpec,
+    path: Path,
+    precision: Precision = "fp32",
+    islands: Collection[str] = (),
+) -> None:
     """Export a generator inside its FrameModel.
 
-    The precision is in the graph itself: with ``fp16`` the generator computes in half, and the pixel arithmetic around
-    it stays in float32.
+    The precision is in the graph itself: the generator computes in it, and the pixel arithmetic around it in float32.
 
     Args:
         generator: in eval mode, float32, on the CPU.
-        spec: with ``fixed_size`` set to the (height, width) to export for.
-        path: the file to write.
+        spec: with ``fixed_size`` set to the (height, width) to export for, or None for any that suit.
+        path: the file to write. Beyond 2 GB the weights go into ``path`` + ``.data`` beside it.
         precision: what the generator computes in.
+        islands: names of convolutions that stay in float32.
 
     Raises:
         ExportError: torch cannot export the network at this size, or the result is no valid ONNX file.
@@ -42,9 +50,37 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
     """
     onnx = require("onnx", "export", "Writing an ONNX file")
     require("onnxscript", "export", "Writing an ONNX file")
-    folded = fold_batchnorm(generator)
-    model = FrameModel(folded.half() if precision == "fp16" else folded, spec).eval()
-    height, width = spec.working_size
+    model = FrameModel(at_precision(generator, precision, islands), spec, DTYPES[precision]).eval()
+    proto = _export(model, spec, BF16_OPSET if precision == "bf16" else OPSET)
+    _clean(proto, _dimensions(spec))
+    onnx.helper.set_model_props(proto, {METADATA_KEY: spec.to_json(), PRECISION_KEY: precision})
+    large = proto.ByteSize() > MAX_BYTES
+    if large:
+        onnx.save_model(
+            proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=EXTERNAL_BYTES
+        )
+    else:
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+    try:
+        onnx.checker.check_model(str(path) if large else proto, full_check=True)
+    except Exception as exc:
+        raise ExportError(f"The exported graph is not valid ONNX: {exc}") from exc
+
+
+def add_metadata(path: Path, entries: Mapping[str, str]) -> None:
+    """Put texts into an ONNX file's metadata; weights that lie beside it are left alone."""
+    onnx = require("onnx", "export", "Writing an ONNX file")
+    proto = onnx.load(path, load_external_data=False)
+    known = {entry.key: entry.value for entry in proto.metadata_props}
+    onnx.helper.set_model_props(proto, {**known, **entries})
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _export(model: FrameModel, spec: ModelSpec, opset: int) -> Any:
+    height, width = spec.fixed_size or _trace_size(spec)
+    moving = {0: torch.export.Dim.DYNAMIC}
+    if spec.fixed_size is None:
+        moving |= {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
     try:
         with _quiet():
             # A batch of 2, because torch.export takes a traced 1 for a constant.
@@ -54,8 +90,8 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes={"frames_NHWC": {0: torch.export.Dim("batch")}},
-                opset_version=OPSET,
+                dynamic_shapes={"frames_NHWC": moving},
+                opset_version=opset,
                 dynamo=True,
                 verbose=False,
             )
@@ -68,18 +104,18 @@ def write_onnx(generator: nn.Module, spec: ModelSpec, path: Path, precision: Pre
             f"{str(reason).strip().partition(_LINE_END)[0]}"
         ) from exc
     assert program is not None
-    proto = program.model_proto
-    _clean(proto)
-    onnx.helper.set_model_props(proto, {METADATA_KEY: spec.to_json(), PRECISION_KEY: precision})
-    if proto.ByteSize() > MAX_BYTES:
-        raise ExportError(
-            f"The ONNX file would have {proto.ByteSize() / 2**30:.1f} GiB; this version writes at most 2."
-        )
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except Exception as exc:
-        raise ExportError(f"The exported graph is not valid ONNX: {exc}") from exc
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    return program.model_proto
+
+
+def _trace_size(spec: ModelSpec) -> tuple[int, int]:
+    """A size at which nothing in the network is 1 pixel high or as high as wide, which would be taken for a rule."""
+    side = max(2 * spec.min_size, 2 * spec.size_multiple)
+    return side, side + spec.size_multiple
+
+
+def _dimensions(spec: ModelSpec) -> tuple[str | int, str | int, str | int]:
+    """Names of the dimensions that may vary, and values of the others: (N, H, W)."""
+    return ("batch", *spec.fixed_size) if spec.fixed_size else ("batch", "height", "width")
 
 
 def _innermost(exc: BaseException) -> BaseException:
@@ -89,9 +125,13 @@ def _innermost(exc: BaseException) -> BaseException:
     return exc
 
 
-def _clean(proto: Any) -> None:
-    """Drop what the exporter leaves behind (stack traces with source paths) and name nodes after their modules."""
+def _clean(proto: Any, dimensions: tuple[str | int, ...]) -> None:
+    """Drop what the exporter leaves behind (stack traces with source paths); name nodes after their modules."""
     graph = proto.graph
+    for value in (graph.input[0], graph.output[0]):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, dimensions, strict=False):
+            if isinstance(name, str):
+                dimension.dim_param = name
     names = _node_names(graph)
     renamed = {INPUT: INPUT, OUTPUT: OUTPUT}
     for node, name in zip(graph.node, names, strict=True):

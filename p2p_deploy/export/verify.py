@@ -1,4 +1,4 @@
-"""Does an artefact give the checkpoint's pictures? Asked on real photographs before an export counts as done."""
+"""The quality gate: does an artefact give the checkpoint's pictures? Asked on real images, never on noise alone."""
 
 from __future__ import annotations
 
@@ -11,70 +11,122 @@ from typing import Any
 import numpy as np
 
 from p2p_deploy import pixels
-from p2p_deploy.media.images import read_image
+from p2p_deploy.errors import InputError, ItemFailed, require
+from p2p_deploy.media.images import SUFFIXES, read_image
+from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
 
 PHOTOS = Path(__file__).parent / "photos"
+MAX_CHECK_IMAGES = 64
 # One grey level covers the rounding of values that lie on the boundary between two.
 FP32_MAX_LEVELS = 1
-FP16_MIN_PSNR_DB = 40.0
+MIN_PSNR_DB = 40.0
 # Below this standard deviation of the reference any wrong network would pass.
 FLAT_LEVELS = 2.0
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How far two runtimes are apart on the same photographs, in grey levels (0 to 255) of the output.
+class Quality:
+    """How far an artefact is from the checkpoint on the same images, in grey levels (0 to 255) of the output.
 
     Attributes:
-        images: how many photographs.
+        images: how many.
         max_levels: largest difference at any pixel and channel.
         mean_levels: mean absolute difference.
-        psnr_db: peak signal-to-noise ratio over all photographs, peak 255; infinite when equal.
-        reference_std: standard deviation of the reference's output; near 0 means that the comparison says little.
+        psnr_db: peak signal-to-noise ratio over all images, peak 255; infinite when equal.
+        ssim: structural similarity, mean over the images (Wang et al., IEEE TIP 2004); None below 7 x 7 pixels.
+        non_finite: values that are NaN or infinite anywhere in the network; None where nobody can look inside.
+        first_non_finite: the first module that gave one, or None.
+        reference_std: standard deviation of the checkpoint's output; near 0 means that the comparison says little.
     """
 
     images: int
     max_levels: int
     mean_levels: float
     psnr_db: float
+    ssim: float | None
+    non_finite: int | None
+    first_non_finite: str | None
     reference_std: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; an infinite PSNR becomes None."""
-        return {**asdict(self), "psnr_db": self.psnr_db if math.isfinite(self.psnr_db) else None}
+        """Plain JSON values, rounded to what they mean; an infinite PSNR becomes None."""
+        values = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {**values, "psnr_db": values["psnr_db"] if math.isfinite(self.psnr_db) else None}
+
+    def failure(self, *, exact: bool, min_psnr: float) -> str | None:
+        """Why this is not good enough, or None.
+
+        Args:
+            exact: hold it against ``FP32_MAX_LEVELS`` instead of ``min_psnr``.
+            min_psnr: decibels.
+        """
+        if self.non_finite:
+            return f"{self.non_finite} values are NaN or infinite, first in {self.first_non_finite}"
+        if exact and self.max_levels > FP32_MAX_LEVELS:
+            return f"{self}; expected at most {FP32_MAX_LEVELS} grey level"
+        if not exact and self.psnr_db < min_psnr:
+            return f"{self}; expected at least {min_psnr:g} dB"
+        return None
 
     def __str__(self) -> str:
         psnr = f"{self.psnr_db:.1f} dB" if math.isfinite(self.psnr_db) else "equal"
-        return (
-            f"max {self.max_levels}, mean {self.mean_levels:.4f} grey levels, PSNR {psnr}, on {self.images} photographs"
-        )
+        ssim = f", SSIM {self.ssim:.4f}" if self.ssim is not None else ""
+        levels = f"max {self.max_levels}, mean {self.mean_levels:.4f} grey levels"
+        return f"{levels}, PSNR {psnr}{ssim}, on {self.images} images"
 
 
-def check_photos(spec: ModelSpec) -> pixels.Pixels:
-    """The photographs that ship with the package, fitted to the model: (8, H, W, C) uint8."""
+def check_images(spec: ModelSpec, folder: Path | None = None) -> Pixels:
+    """The images of ``folder``, or the photographs that ship with the package, fitted to the model.
+
+    Returns:
+        (N, H, W, C) uint8, at most ``MAX_CHECK_IMAGES`` of them in order of name.
+
+    Raises:
+        InputError: the folder has no images, or one that cannot be read.
+    """
+    files = sorted(path for path in (folder or PHOTOS).glob("*") if path.suffix.lower() in SUFFIXES)[:MAX_CHECK_IMAGES]
+    if not files:
+        raise InputError(f"{folder} holds no images to check with; expected a folder of {' '.join(SUFFIXES)}.")
     height, width = spec.working_size
-    photos = sorted(PHOTOS.glob("*.jpg"))
-    frames_NHWC = np.empty((len(photos), height, width, spec.input.channels), np.uint8)
-    for row_HWC, path in zip(frames_NHWC, photos, strict=True):
-        pixels.fit_into(read_image(path)[0], row_HWC)
+    frames_NHWC = np.empty((len(files), height, width, spec.input.channels), np.uint8)
+    for row_HWC, path in zip(frames_NHWC, files, strict=True):
+        try:
+            pixels.fit_into(read_image(path)[0], row_HWC)
+        except ItemFailed as exc:
+            raise InputError(f"An image to check with cannot be used: {exc}") from exc
     return frames_NHWC
 
 
 def compare(
-    reference: Callable[[pixels.Pixels], pixels.Pixels],
-    candidate: Callable[[pixels.Pixels], pixels.Pixels],
-    frames_NHWC: pixels.Pixels,
-) -> Comparison:
-    """Run both on each frame, one at a time, and compare their uint8 outputs."""
-    outputs = [(reference(frame[None]), candidate(frame[None])) for frame in frames_NHWC]
-    expected = np.concatenate([pair[0] for pair in outputs]).astype(np.int16)
-    difference = np.abs(np.concatenate([pair[1] for pair in outputs]).astype(np.int16) - expected)
+    expected_NHWC: Pixels, candidate: Callable[[Pixels], Pixels], frames_NHWC: Pixels, emulation: Any = None
+) -> Quality:
+    """Run ``candidate`` on each frame, one at a time, and hold its outputs against the checkpoint's.
+
+    Args:
+        expected_NHWC: the checkpoint's outputs, (N, H, W, C) uint8.
+        candidate: (1, H, W, C) uint8 to the same.
+        frames_NHWC: what both are run on.
+        emulation: where the non-finite counts come from: an ``Emulation``, or None.
+    """
+    outputs = np.concatenate([candidate(frame[None]) for frame in frames_NHWC])
+    difference = np.abs(outputs.astype(np.int16) - expected_NHWC)
     mse = float(np.mean(np.square(difference, dtype=np.float64)))
-    return Comparison(
+    return Quality(
         images=len(outputs),
         max_levels=int(difference.max()),
         mean_levels=float(difference.mean()),
         psnr_db=10 * math.log10(255**2 / mse) if mse else math.inf,
-        reference_std=float(expected.std()),
+        ssim=_ssim(expected_NHWC, outputs),
+        non_finite=None if emulation is None else sum(emulation.non_finite.values()),
+        first_non_finite=None if emulation is None else emulation.first,
+        reference_std=float(expected_NHWC.std()),
     )
+
+
+def _ssim(expected_NHWC: Pixels, outputs_NHWC: Pixels) -> float | None:
+    if min(expected_NHWC.shape[1:3]) < 7:
+        return None
+    metrics = require("skimage.metrics", "export", "Comparing pictures")
+    pairs = zip(expected_NHWC, outputs_NHWC, strict=True)
+    return float(np.mean([metrics.structural_similarity(a, b, channel_axis=2, data_range=255) for a, b in pairs]))

@@ -13,13 +13,15 @@ from typing import Any
 from torch import nn
 
 from p2p_deploy.errors import SpecError
+from p2p_deploy.generators.resnet import ResNet
 from p2p_deploy.generators.unet import UNet
 
 GENERATORS: dict[str, type[nn.Module]] = {
+    "resnet": ResNet,
     "unet": UNet,
 }
 
-__all__ = ["GENERATORS", "UNet", "build_generator"]
+__all__ = ["GENERATORS", "ResNet", "UNet", "build_generator"]
 
 
 def build_generator(arch: str, arch_kwargs: Mapping[str, Any]) -> nn.Module:

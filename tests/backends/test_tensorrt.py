@@ -1,25 +1,48 @@
-"""Plans on a machine that cannot run them: each case one sentence, naming the way on."""
+"""What is said of a plan before anything of TensorRT is touched: each case one refusal, naming the way on."""
 
 import json
-import shutil
+import platform
+import sys
+from pathlib import Path
 
 import pytest
+from fake_gpu import Gpu
+from fake_tensorrt import FakeTensorRT
+from plans import DATA, VERSION, pretend_gpu, write_plan
 
-from p2p_deploy.backends import cuda, load, tensorrt
-from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError
+from p2p_deploy.backends import cuda, load, preflight, tensorrt
+from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError, StalePlan
 from p2p_deploy.sidecar import read_sidecar, sidecar_path
 
 
 @pytest.fixture
-def plan(exported, tmp_path):
-    for path in (exported.plan.plan, exported.plan.sidecar, exported.plan.onnx, exported.onnx):
-        shutil.copy(path, tmp_path)
-    return tmp_path / exported.plan.plan.name
+def plan(tmp_path):
+    return write_plan(tmp_path)
 
 
 @pytest.fixture
-def with_gpu(monkeypatch):
-    monkeypatch.setattr(cuda, "device_count", lambda: 1)
+def gpu(monkeypatch):
+    """A machine whose driver shows a GPU; using TensorRT beyond its version would fail the test."""
+    pretend_gpu(monkeypatch)
+    pretended = Gpu()
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", FakeTensorRT(pretended, VERSION))
+    monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRT(pretended, "11.4.0.106"))
+    yield pretended
+    assert not pretended.calls
+
+
+def check(plan: Path, **options):
+    return preflight.check_plan(plan, tensorrt.TensorRTOptions(**options))
+
+
+def enterprise(tmp_path, **changes) -> Path:
+    """A plan of the flavour ``tensorrt``, built by 11.3.1.20."""
+    return write_plan(tmp_path, flavour="tensorrt", flavour_version="11.3.1.20", **changes)
+
+
+def test_a_plan_that_fits_passes(plan, gpu):
+    checked = check(plan)
+    assert (checked.data, checked.device, checked.trt.__version__) == (DATA, 0, VERSION)
 
 
 def test_without_a_gpu_the_onnx_file_beside_it_is_named(plan, monkeypatch):
@@ -46,23 +69,137 @@ def test_an_onnx_file_of_another_checkpoint_is_not_offered(plan):
         load(plan, device="cpu")
 
 
-def test_without_the_runtime_the_extra_is_named(plan, with_gpu, monkeypatch):
+def test_a_gpu_beyond_the_last_is_named_with_those_there_are(plan, monkeypatch):
+    pretend_gpu(monkeypatch, count=2)
+    with pytest.raises(DeviceError, match=r"cuda:7 was asked for, but the GPUs here are cuda:0, cuda:1"):
+        load(plan, device="cuda:7")
+
+
+def test_without_the_runtime_the_extra_is_named(plan, gpu, monkeypatch):
     monkeypatch.setitem(tensorrt.RUNTIMES, "rtx", (("no_such_module",), "trt-rtx"))
     with pytest.raises(MissingDependency, match=r"rtx flavour.*p2p-deploy\[trt-rtx\]"):
         load(plan)
 
 
-def test_an_altered_plan_is_refused(plan, with_gpu):
-    data = bytearray(plan.read_bytes())
-    data[1000] ^= 1
-    plan.write_bytes(data)
-    with pytest.raises(ModelFileError, match="SHA-256 differs"):
+def test_libraries_that_do_not_load_count_as_missing(plan, gpu, monkeypatch):
+    def broken(name):
+        raise OSError("libtensorrt_rtx.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(preflight.importlib, "import_module", broken)
+    with pytest.raises(MissingDependency, match=r"p2p-deploy\[trt-rtx\]"):
+        check(plan)
+
+
+def test_an_altered_plan_is_refused(plan, gpu):
+    plan.write_bytes(DATA[:-1] + b"!")
+    with pytest.raises(StalePlan, match=r"SHA-256 differs.*--rebuild"):
         load(plan)
 
 
-def test_a_sound_plan_on_a_gpu_is_not_executed_by_this_version(plan, with_gpu):
-    with pytest.raises(ModelFileError, match=r"is sound.*does not execute plans.*small\.onnx"):
+def test_rtx_wants_exactly_the_version_that_built(tmp_path, gpu):
+    plan = write_plan(tmp_path, flavour_version="1.7.0.99", version_compatible=True)
+    with pytest.raises(StalePlan, match=rf"for RTX exactly 1\.7\.0\.99; installed here is {VERSION}.*--rebuild"):
+        check(plan, trust_plan=True)
+
+
+def test_tensorrt_wants_exactly_the_version_that_built(tmp_path, gpu):
+    with pytest.raises(StalePlan, match=r"TensorRT exactly 11\.3\.1\.20; installed here is 11\.4\.0\.106.*--rebuild"):
+        check(enterprise(tmp_path))
+
+
+@pytest.mark.parametrize("built", ["11.3.1.20", "11.4.0.106"])
+def test_a_version_compatible_plan_runs_under_later_versions(tmp_path, gpu, built):
+    plan = write_plan(tmp_path, flavour="tensorrt", flavour_version=built, version_compatible=True)
+    assert check(plan, trust_plan=True).trt.__version__ == "11.4.0.106"
+
+
+@pytest.mark.parametrize("built", ["11.5.0.1", "10.16.0.3"])
+def test_a_version_compatible_plan_does_not_run_under_earlier_versions_or_another_major(tmp_path, gpu, built):
+    plan = write_plan(tmp_path, flavour="tensorrt", flavour_version=built, version_compatible=True)
+    with pytest.raises(StalePlan, match=rf"{built} or a later {built[:2]}\.x; installed here is 11\.4\.0\.106"):
+        check(plan, trust_plan=True)
+
+
+def test_a_version_compatible_plan_takes_the_lean_runtime_where_there_is_no_other(tmp_path, gpu, monkeypatch):
+    lean = FakeTensorRT(gpu, "11.4.0.107")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_lean", lean)
+    assert check(enterprise(tmp_path, version_compatible=True), trust_plan=True).trt is lean
+    with pytest.raises(MissingDependency, match=r"tensorrt flavour.*p2p-deploy\[trt\]"):
+        check(enterprise(tmp_path))
+
+
+def test_code_in_a_plan_runs_only_when_the_plan_is_trusted(tmp_path, gpu):
+    with pytest.raises(ModelFileError, match=r"carries code.*--trust-plan") as refusal:
+        check(enterprise(tmp_path, version_compatible=True))
+    assert not isinstance(refusal.value, StalePlan)
+
+
+def test_a_plan_of_another_system_is_refused(tmp_path, gpu, monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    fitting = {"flavour": "tensorrt", "flavour_version": "11.4.0.106"}
+    with pytest.raises(StalePlan, match=r"was built on windows-amd64; this is linux-x86_64.*--rebuild"):
+        check(write_plan(tmp_path, platform="windows-amd64", **fitting))
+    assert check(write_plan(tmp_path, platform="linux-amd64", **fitting))
+
+
+def test_an_rtx_plan_is_tied_to_the_machine_and_not_to_the_system(tmp_path, gpu, monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert check(write_plan(tmp_path, platform="windows-amd64"))
+    with pytest.raises(StalePlan, match=r"was built on linux-aarch64; this is linux-x86_64"):
+        check(write_plan(tmp_path, platform="linux-aarch64"))
+
+
+@pytest.mark.parametrize("hardware", ["none", "same-cc"])
+def test_a_gpu_of_another_compute_capability_is_refused(tmp_path, gpu, monkeypatch, hardware):
+    pretend_gpu(monkeypatch, capability="9.0")
+    plan = write_plan(tmp_path, hardware_compatible=hardware)
+    with pytest.raises(StalePlan, match=r"capability 8\.6 or 8\.9; cuda:0 is NVIDIA Pretended \(9\.0\).*--rebuild"):
+        check(plan)
+
+
+def test_ampere_plus_runs_from_ampere_on(tmp_path, gpu, monkeypatch):
+    plan = write_plan(tmp_path, hardware_compatible="ampere-plus", compute_capabilities=("8.9",))
+    for capability in ("8.0", "12.0"):
+        pretend_gpu(monkeypatch, capability=capability)
+        assert check(plan)
+    pretend_gpu(monkeypatch, capability="7.5")
+    with pytest.raises(StalePlan, match=r"capability 8\.0 or higher; cuda:0 is .*7\.5"):
+        check(plan)
+
+
+def test_targets_that_the_builder_chose_are_left_to_its_own_word(tmp_path, gpu, monkeypatch):
+    pretend_gpu(monkeypatch, capability="13.7")
+    assert check(write_plan(tmp_path, compute_capabilities=()))
+
+
+def test_without_the_file_it_was_built_from_that_file_is_named_first(plan, gpu):
+    (plan.parent / "small.fp16.onnx").unlink()
+    plan.write_bytes(b"cut short")
+    with pytest.raises(StalePlan, match=r"Copy small\.fp16\.onnx.* beside it.*p2p run .*small\.plan IN OUT --rebuild"):
+        check(plan)
+
+
+def test_without_cuda_bindings_the_extra_is_named(plan, gpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    with pytest.raises(MissingDependency, match=r"cuda-bindings.*p2p-deploy\[gpu\]"):
         load(plan)
+
+
+def test_a_driver_that_cuda_cannot_use_is_named_before_tensorrt_is_touched(plan, gpu):
+    """The real CUDA runtime, on a machine without a driver: the lean runtime would end the process here."""
+    if _real_device_count():
+        return  # on a GPU there is nothing to refuse, and tests marked gpu run the plan
+    with pytest.raises(DeviceError, match=r"cuda:0 cannot be used.*cudaError\w+ \(.*Update the NVIDIA driver"):
+        load(plan)
+
+
+def _real_device_count() -> int:
+    from cuda.bindings import runtime
+
+    return runtime.cudaGetDeviceCount()[1] or 0
 
 
 def test_a_missing_sidecar_is_named(plan):
@@ -81,11 +218,16 @@ def test_a_broken_sidecar_is_refused(plan, text):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("profile", [1, 4]),
-        ("profile", ["1", "4", "8"]),
+        ("profiles", [[1, 4]]),
+        ("profiles", []),
+        ("profiles", [{"batch": ["1", "4", "8"], "height": [64, 64, 64], "width": [64, 64, 64]}]),
         ("precision", "half"),
         ("quality", []),
         ("flavour", {"name": "rtx"}),
+        ("flavour", "quantum"),
+        ("hardware_compatible", "all"),
+        ("version_compatible", "no"),
+        ("compute_capabilities", "8.9"),
         ("source_onnx", None),
         ("spec", "unet"),
     ],

@@ -110,7 +110,7 @@ class TestTrainAndExport:
         result = p2p("export", tmp_path / "run" / "ckpt.pt", "--trt", "--json", "--batch", "1,2,8", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         report = json.loads(result.stdout)
-        assert report["comparison"]["max_levels"] <= 1
+        assert report["quality"]["max_levels"] <= 1
         assert report["plan"]["precision"]["half_convolutions"] == 10
         assert {path.name for path in tmp_path.glob("ckpt*")} == {
             "ckpt.onnx",
@@ -118,7 +118,8 @@ class TestTrainAndExport:
             "ckpt.plan",
             "ckpt.plan.json",
         }
-        assert json.loads((tmp_path / "ckpt.plan.json").read_text())["profile"] == [1, 2, 8]
+        (profile,) = json.loads((tmp_path / "ckpt.plan.json").read_text())["profiles"]
+        assert profile == {"batch": [1, 2, 8], "height": [32, 32, 32], "width": [32, 32, 32]}
         facts = json.loads(p2p("info", tmp_path / "run" / "ckpt.pt", "--json").stdout)
         assert facts["training"]["step"] == 2
         assert facts["direction"] == "BtoA"
@@ -132,6 +133,60 @@ class TestTrainAndExport:
         assert "32x64" in invoke("info", tmp_path / "named.onnx").stdout
         assert_refused(invoke("export", checkpoint, "-o", tmp_path / "missing"), "neither an existing folder nor")
         assert_refused(invoke("export", checkpoint, "-o", tmp_path), "exists already", "--overwrite")
+
+    def test_auto_precision_prints_the_table_it_decided_from(self, checkpoint, tmp_path):
+        options = ("--precision", "auto", "--min-psnr", 200, "-o", tmp_path)
+        result = invoke("export", checkpoint, *options)
+        assert result.returncode == 0, result.stderr
+        rows = [line.split()[0] for line in result.stdout.splitlines()]
+        assert rows[:5] == ["precision", "fp16", "fp16", "bf16", "fp32"]
+        assert "FP32, 64x64" in result.stdout
+        assert_refused(invoke("export", checkpoint, *options, "--precision", "fp16", "--overwrite"), "at least 200 dB")
+
+    def test_dynamic_sizes_and_their_profiles(self, checkpoint, tmp_path):
+        sizes = ("--dynamic", "--size", "64x96", "--size", "128x128", "--batch", "1,1,1", "--batch", "1,2,4")
+        result = invoke("export", checkpoint, "--trt", *sizes, "-o", tmp_path, "--targets", "sm89")
+        assert result.returncode == 0, result.stderr
+        assert "any multiple of 32 pixels" in result.stdout
+        facts = json.loads(invoke("info", tmp_path / "small.plan", "--json").stdout)
+        assert facts["profiles"][-1] == "batch 1 to 4, tuned for 2, at 32x32 to 128x128, tuned for 128x128"
+        assert facts["compute_capabilities"] == ["8.9"]
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--size", "64x64", "--size", "96x96"), "2 sizes were asked for"),
+            (("--size", "60x64"), "multiples of 32"),
+            (("--check", "nowhere"), "holds no images to check with"),
+            (("--trt", "--targets", "sm10"), "cannot build for sm10"),
+            (
+                ("--trt", "--hardware-compatible", "ampere-plus", "--trt-flavour", "rtx"),
+                "has no hardware compatibility",
+            ),
+            (("--trt", "--timing-cache", "x", "--trt-flavour", "rtx"), "has no timing cache"),
+        ],
+    )
+    def test_what_cannot_be_exported_is_a_sentence(self, options, words, checkpoint, tmp_path):
+        assert_refused(invoke("export", checkpoint, *options, "-o", tmp_path), words)
+        assert not list(tmp_path.iterdir())
+
+    def test_verify_holds_a_model_against_its_checkpoint(self, checkpoint, exported, tmp_path, monkeypatch):
+        monkeypatch.setattr("p2p_deploy.cli.verify.SECONDS", 0.05)
+        result = invoke("verify", exported.onnx, "--against", checkpoint, "--gpu-report", tmp_path / "report.json")
+        assert result.returncode == 0, result.stderr
+        assert "max " in result.stdout
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert [entry["batch"] for entry in report["latency"]] == [1, 4, 8]
+        assert report["same_checkpoint"]
+        assert_refused(
+            invoke("verify", exported.plan.onnx, "--against", checkpoint, "--min-psnr", 200), "at least 200 dB"
+        )
+        assert_refused(invoke("verify", exported.plan.plan, "--against", checkpoint), "needs an NVIDIA GPU")
+
+    def test_options_for_plans_are_refused_for_other_models(self, exported, inputs, tmp_path):
+        for option in ("--rebuild", "--trust-plan"):
+            result = invoke("run", exported.onnx, inputs, tmp_path / "out", option)
+            assert_refused(result, f"{option} is for TensorRT plans")
 
     def test_the_flavour_that_is_not_installed_is_named(self, checkpoint, tmp_path):
         result = p2p_without(("tensorrt",), "export", checkpoint, "--trt", "--trt-flavour", "tensorrt", "-o", tmp_path)

@@ -1,23 +1,30 @@
 """Exports from the real exporter and the real builder."""
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from support import leftovers, photo_crops, unet_spec, varied_generator
+from support import ROOT, leftovers, photo_crops, unet_spec, varied_generator, write_images
 
 import p2p_deploy
-from p2p_deploy import export
-from p2p_deploy.backends import cuda
 from p2p_deploy.checkpoints import load_checkpoint, save_checkpoint
-from p2p_deploy.errors import CheckpointError, DeviceError, ExportError, MissingDependency, OutputError, SpecError
-from p2p_deploy.export import engine, export_checkpoint, verify
+from p2p_deploy.errors import CheckpointError, ExportError, InputError, ModelFileError, OutputError, SpecError
+from p2p_deploy.export import exporter, verify
+from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
+from p2p_deploy.export.rebuild import rebuild_plan
+from p2p_deploy.export.verification import verify_model
 from p2p_deploy.files import sha256
+from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.generators import build_generator
+from p2p_deploy.precision import with_instance_statistics
 from p2p_deploy.sidecar import read_sidecar
-from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, QUALITY_KEY, ModelSpec
 
 
 def graph(path):
@@ -26,9 +33,9 @@ def graph(path):
 
 class TestOnnx:
     def test_equals_the_checkpoint_on_real_photographs(self, exported):
-        assert exported.comparison.images == 8
-        assert exported.comparison.max_levels <= 1
-        assert exported.comparison.reference_std > 20  # the comparison says something
+        assert exported.quality.images == 8
+        assert exported.quality.max_levels <= 1
+        assert exported.quality.reference_std > 20  # the comparison says something
 
     def test_takes_and_gives_uint8_frames_with_the_channels_last_for_any_batch(self, exported):
         for value in (*graph(exported.onnx).input, *graph(exported.onnx).output):
@@ -39,8 +46,14 @@ class TestOnnx:
 
     def test_carries_its_spec_with_the_size_and_the_checkpoints_hash(self, exported, checkpoint):
         metadata = {entry.key: entry.value for entry in onnx.load(exported.onnx).metadata_props}
-        assert set(metadata) == {METADATA_KEY, PRECISION_KEY}
+        assert set(metadata) == {METADATA_KEY, PRECISION_KEY, QUALITY_KEY}
         assert metadata[PRECISION_KEY] == "fp32"
+        quality = json.loads(metadata[QUALITY_KEY])
+        assert quality == {
+            **exported.quality.to_dict(),
+            **{key: quality[key] for key in ("judged_by", "other_norm_statistics")},
+        }
+        assert quality["judged_by"] == "ONNX Runtime"
         spec = ModelSpec.from_json(metadata[METADATA_KEY])
         assert spec == exported.spec
         assert spec.fixed_size == (64, 64)
@@ -69,20 +82,20 @@ class TestOnnx:
 
     @pytest.mark.parametrize("size", [(64, 96), (32, 128)])
     def test_another_size_can_be_asked_for(self, checkpoint, tmp_path, size):
-        report = export_checkpoint(checkpoint, tmp_path / "wide.onnx", size=size)
-        assert report.comparison.max_levels <= 1
+        report = export_checkpoint(checkpoint, tmp_path / "wide.onnx", ExportOptions(sizes=(size,)))
+        assert report.quality.max_levels <= 1
         with p2p_deploy.load(report.onnx) as model:
             assert model(np.zeros((1, *size, 3), np.uint8)).shape == (1, *size, 3)
 
     def test_a_size_that_does_not_suit_is_refused(self, checkpoint, tmp_path):
         with pytest.raises(SpecError, match="multiples of 32"):
-            export_checkpoint(checkpoint, tmp_path / "odd.onnx", size=(60, 64))
+            export_checkpoint(checkpoint, tmp_path / "odd.onnx", ExportOptions(sizes=((60, 64),)))
 
     def test_grey_inputs(self, tmp_path):
         spec = unet_spec(in_channels=1)
         save_checkpoint(tmp_path / "grey.pt", spec, varied_generator(spec), {})
         report = export_checkpoint(tmp_path / "grey.pt", tmp_path / "grey.onnx")
-        assert report.comparison.max_levels <= 1
+        assert report.quality.max_levels <= 1
         with p2p_deploy.load(report.onnx) as model:
             assert model(photo_crops(2, 64, 1)).shape == (2, 64, 64, 3)
 
@@ -104,88 +117,34 @@ class TestPlan:
         assert precision.layer_outputs["HALF"] > precision.layer_outputs["FLOAT"] > 0
         assert precision.layer_outputs["UINT8"] == 1
 
-    def test_an_fp32_network_is_reported_as_such_whatever_was_asked(self, exported, tmp_path):
-        built = engine.build_plan(exported.onnx, tmp_path / "fp32.plan", (1, 1, 2), engine.find_flavour())
-        assert built.precision.half_convolutions == 0
-        assert "generator.downs.0.conv" in built.precision.fp32_convolutions
-        with pytest.raises(ExportError, match="0 of 10 convolutions in half"):
-            engine.require_half(built.precision)
-
     def test_the_generator_is_half_and_the_pixel_arithmetic_is_not(self, exported):
         weights = {item.name: item.data_type for item in graph(exported.plan.onnx).initializer}
         assert {kind for name, kind in weights.items() if name.startswith("generator.")} == {onnx.TensorProto.FLOAT16}
         assert weights.keys() > {name for name in weights if name.startswith("generator.")}
         assert {kind for name, kind in weights.items() if not name.startswith("generator.")} == {onnx.TensorProto.FLOAT}
-        assert exported.plan.comparison.psnr_db > 40
-
-    def test_a_graph_the_parser_refuses_is_a_sentence_with_the_node(self, tmp_path):
-        shape = onnx.helper.make_tensor_value_info("frames", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
-        node = onnx.helper.make_node("NoSuchOperator", ["frames"], ["outputs"], name="the.odd.one", domain="nowhere")
-        made = onnx.helper.make_graph([node], "g", [shape], [onnx.helper.make_empty_tensor_value_info("outputs")])
-        opsets = [onnx.helper.make_opsetid("", 20), onnx.helper.make_opsetid("nowhere", 1)]
-        onnx.save(onnx.helper.make_model(made, opset_imports=opsets, ir_version=10), tmp_path / "odd.onnx")
-        with pytest.raises(ExportError, match=r"cannot read odd\.onnx.*the\.odd\.one"):
-            engine.build_plan(tmp_path / "odd.onnx", tmp_path / "odd.plan", (1, 1, 1), engine.find_flavour())
-
-
-class TestFlavours:
-    def missing(self, monkeypatch, *present):
-        monkeypatch.setattr(engine, "_import_flavour", lambda name: Fake(name) if name in present else None)
-
-    def test_with_neither_one_sentence_names_both(self, monkeypatch, checkpoint, tmp_path):
-        self.missing(monkeypatch)
-        with pytest.raises(MissingDependency, match=r"p2p-deploy\[trt\]'.*p2p-deploy\[trt-rtx\]'"):
-            export_checkpoint(checkpoint, tmp_path / "x.onnx", trt=True)
-        assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize(("choice", "extra"), [("tensorrt", "trt"), ("rtx", "trt-rtx")])
-    def test_the_one_that_was_asked_for_is_named(self, monkeypatch, choice, extra):
-        self.missing(monkeypatch)
-        with pytest.raises(MissingDependency, match=rf"p2p-deploy\[{extra}\]'$"):
-            engine.find_flavour(choice)
-
-    def test_tensorrt_comes_first_where_there_is_a_gpu(self, monkeypatch):
-        self.missing(monkeypatch, "tensorrt", "rtx")
-        monkeypatch.setattr(cuda, "device_count", lambda: 1)
-        assert engine.find_flavour().name == "tensorrt"
-        monkeypatch.setattr(cuda, "device_count", lambda: 0)
-        assert engine.find_flavour().name == "rtx"
-
-    def test_tensorrt_without_a_gpu_says_what_builds_without_one(self, monkeypatch):
-        self.missing(monkeypatch, "tensorrt")
-        monkeypatch.setattr(cuda, "device_count", lambda: 0)
-        with pytest.raises(DeviceError, match=r"p2p-deploy\[trt-rtx\]'"):
-            engine.find_flavour()
-
-
-class Fake:
-    """A TensorRT module as far as choosing one looks at it."""
-
-    def __init__(self, name):
-        self.name = name
-        self.__version__ = "0"
+        assert exported.plan.quality.psnr_db > 40
 
 
 class TestGate:
     def test_an_onnx_that_differs_is_not_left_behind(self, checkpoint, tmp_path, monkeypatch):
-        real = export.write_onnx
+        real = exporter.write_onnx
 
-        def slightly_wrong(generator, spec, path, precision):
+        def slightly_wrong(generator, spec, path, *precision):
             weights = varied_generator(load_checkpoint(checkpoint).spec, seed=1)
-            real(weights, spec, path, precision)
+            real(weights, spec, path, *precision)
 
-        monkeypatch.setattr(export, "write_onnx", slightly_wrong)
+        monkeypatch.setattr(exporter, "write_onnx", slightly_wrong)
         with pytest.raises(ExportError, match=r"does not give the checkpoint's pictures: max \d+.*Nothing was written"):
             export_checkpoint(checkpoint, tmp_path / "x.onnx")
         assert not list(tmp_path.iterdir())
 
     def test_a_failing_builder_leaves_nothing_behind(self, checkpoint, tmp_path, monkeypatch):
-        def fail(*args):
+        def fail(*args, **kwargs):
             raise ExportError("the builder gave up")
 
-        monkeypatch.setattr(export, "build_plan", fail)
+        monkeypatch.setattr(exporter, "build_plan", fail)
         with pytest.raises(ExportError, match="gave up"):
-            export_checkpoint(checkpoint, tmp_path / "x.onnx", trt=True)
+            export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(trt=True))
         assert not list(tmp_path.iterdir())
 
     def test_a_checkpoint_that_gives_nan_is_refused(self, tmp_path):
@@ -199,14 +158,14 @@ class TestGate:
         assert not (tmp_path / "x.onnx").exists()
 
     def test_a_network_of_one_colour_is_warned_of(self, exported, tmp_path):
-        assert exported.warnings == ()
+        assert not any("one colour" in warning for warning in exported.warnings)
         spec = unet_spec()
         generator = varied_generator(spec)
         with torch.no_grad():
             generator.ups[0].conv.weight.zero_()
         save_checkpoint(tmp_path / "flat.pt", spec, generator, {})
-        (warning,) = export_checkpoint(tmp_path / "flat.pt", tmp_path / "flat.onnx").warnings
-        assert "almost one colour" in warning
+        report = export_checkpoint(tmp_path / "flat.pt", tmp_path / "flat.onnx")
+        assert any("almost one colour" in warning for warning in report.warnings)
 
     def test_the_comparison_measures_what_it_says(self):
         frames = photo_crops(3, 16)
@@ -214,18 +173,134 @@ class TestGate:
         def brighter(batch):
             return np.minimum(batch.astype(int) + 2, 255).astype(np.uint8)
 
-        equal = verify.compare(np.copy, np.copy, frames)
-        assert (equal.max_levels, equal.mean_levels, equal.to_dict()["psnr_db"]) == (0, 0, None)
-        off = verify.compare(np.copy, brighter, np.minimum(frames, 250))
+        equal = verify.compare(frames, np.copy, frames)
+        assert (equal.max_levels, equal.mean_levels, equal.to_dict()["psnr_db"], equal.ssim) == (0, 0, None, 1)
+        dark = np.minimum(frames, 250)
+        off = verify.compare(dark, brighter, dark)
         assert (off.max_levels, off.mean_levels) == (2, 2)
         assert off.psnr_db == pytest.approx(20 * np.log10(255 / 2))
+        assert verify.compare(frames, lambda batch: batch[:, ::-1], frames).ssim < 0.5
+        assert off.failure(exact=True, min_psnr=40)
+        assert off.failure(exact=False, min_psnr=40) is None
+        assert off.failure(exact=False, min_psnr=45)
 
     def test_the_photographs_are_real_distinct_and_fitted(self):
         spec = unet_spec(in_channels=1)
-        photos = verify.check_photos(spec)
+        photos = verify.check_images(spec)
         assert photos.shape == (8, 64, 64, 1)
         assert photos.std(axis=(1, 2, 3)).min() > 10
         assert len({photo.tobytes() for photo in photos}) == 8
+
+    def test_images_of_ones_own_can_be_checked_with(self, checkpoint, tmp_path):
+        write_images(tmp_path / "mine", photo_crops(3, 80))
+        options = ExportOptions(check=tmp_path / "mine")
+        assert export_checkpoint(checkpoint, tmp_path / "x.onnx", options).quality.images == 3
+        (tmp_path / "mine" / "bad.png").write_text("no image")
+        with pytest.raises(InputError, match=r"check with cannot be used: .*bad\.png"):
+            export_checkpoint(checkpoint, tmp_path / "y.onnx", options)
+        with pytest.raises(InputError, match="holds no images to check with"):
+            export_checkpoint(checkpoint, tmp_path / "y.onnx", ExportOptions(check=tmp_path / "none"))
+
+    def test_a_half_that_is_not_good_enough_is_not_written(self, checkpoint, tmp_path):
+        with pytest.raises(ExportError, match=r"expected at least 200 dB.*--precision auto"):
+            export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(precision="fp16", min_psnr=200))
+        assert not list(tmp_path.iterdir())
+
+
+class TestNormStatistics:
+    def test_instance_statistics_are_exported_and_the_difference_is_said(self, checkpoint, tmp_path):
+        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(norm_stats="instance"))
+        assert report.spec.norm_stats == "instance"
+        assert report.quality.max_levels <= 1
+        assert report.other_statistics > 2
+        assert any("--norm-stats running gives visibly different" in warning for warning in report.warnings)
+        network = with_instance_statistics(load_checkpoint(checkpoint).generator)
+        frames = photo_crops(3, 64)
+        with torch.no_grad():
+            expected = FrameModel(network, report.spec)(torch.from_numpy(frames)).numpy().astype(int)
+        with p2p_deploy.load(report.onnx) as model:
+            together = model(frames).astype(int)
+            alone = [model(frame[None])[0].astype(int) for frame in frames]
+        assert np.abs(together - expected).max() <= 1
+        assert np.abs(together - alone).max() <= 1  # no frame touches another
+
+    def test_a_network_without_batchnorm_has_none_to_choose(self, tmp_path):
+        spec = unet_spec().with_changes(arch_kwargs={"num_downs": 5, "ngf": 4, "norm": "instance"})
+        save_checkpoint(tmp_path / "x.pt", spec, build_generator(spec.arch, spec.arch_kwargs), {})
+        with pytest.raises(ExportError, match="has no BatchNorm"):
+            export_checkpoint(tmp_path / "x.pt", tmp_path / "x.onnx", ExportOptions(norm_stats="instance"))
+        assert export_checkpoint(tmp_path / "x.pt", tmp_path / "x.onnx").other_statistics is None
+
+
+class TestShapes:
+    def test_a_dynamic_export_takes_any_size_and_its_plan_several_profiles(self, checkpoint, tmp_path):
+        options = ExportOptions(dynamic=True, trt=True, sizes=((64, 96), (128, 64)), batches=((1, 1, 2), (1, 4, 8)))
+        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", options)
+        assert report.spec.fixed_size is None
+        with p2p_deploy.load(report.onnx) as model:
+            assert model(np.zeros((2, 96, 32, 3), np.uint8)).shape == (2, 96, 32, 3)
+        sidecar = read_sidecar(report.plan.plan)
+        assert [profile.to_dict() for profile in sidecar.profiles] == [
+            {"batch": batch, "height": [32, height, height], "width": [32, width, width]}
+            for height, width in ((64, 96), (128, 64))
+            for batch in ([1, 1, 2], [1, 4, 8])
+        ]
+
+    def test_several_fixed_sizes_are_refused(self, checkpoint, tmp_path):
+        with pytest.raises(ExportError, match="2 sizes were asked for"):
+            export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(sizes=((64, 64), (96, 96))))
+
+
+class TestRebuild:
+    def test_a_plan_is_built_again_without_torch_from_the_onnx_beside_it(self, exported, tmp_path):
+        for path in (exported.plan.plan, exported.plan.sidecar, exported.plan.onnx):
+            shutil.copy(path, tmp_path)
+        plan = tmp_path / exported.plan.plan.name
+        old = read_sidecar(plan)
+        plan.write_bytes(b"a plan of another version")
+        code = (
+            "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnxscript', 'onnxruntime']))\n"
+            "from pathlib import Path\n"
+            "from p2p_deploy.export.rebuild import rebuild_plan\n"
+            "rebuild_plan(Path(sys.argv[1]))\n"
+        )
+        subprocess.run([sys.executable, "-c", code, str(plan)], check=True, cwd=ROOT, timeout=120)
+        new = read_sidecar(plan)
+        assert new.plan_sha256 == sha256(plan)
+        assert plan.stat().st_size > 10_000
+        assert (new.profiles, new.spec, new.source_onnx_sha256) == (old.profiles, old.spec, old.source_onnx_sha256)
+        assert new.precision["half_share"] == 1
+
+    def test_an_onnx_file_that_was_altered_builds_nothing(self, exported, tmp_path):
+        for path in (exported.plan.plan, exported.plan.sidecar, exported.plan.onnx):
+            shutil.copy(path, tmp_path)
+        plan = tmp_path / exported.plan.plan.name
+        before = plan.read_bytes()
+        source = tmp_path / exported.plan.onnx.name
+        source.write_bytes(source.read_bytes() + b" ")
+        with pytest.raises(ModelFileError, match="SHA-256 differs"):
+            rebuild_plan(plan)
+        source.unlink()
+        with pytest.raises(ModelFileError, match=r"small\.fp16\.onnx, which it was built from, is not beside it"):
+            rebuild_plan(plan)
+        assert plan.read_bytes() == before
+
+
+class TestVerify:
+    def test_holds_an_artefact_against_its_checkpoint(self, exported, checkpoint):
+        with p2p_deploy.load(exported.onnx) as model:
+            found = verify_model(model, checkpoint, check=None, min_psnr=40)
+        assert found.failure is None
+        assert found.same_checkpoint
+        assert found.quality.max_levels <= 1
+
+    def test_finds_another_checkpoint_out(self, exported, tmp_path):
+        spec = unet_spec()
+        save_checkpoint(tmp_path / "other.pt", spec, varied_generator(spec, seed=3), {})
+        with p2p_deploy.load(exported.onnx) as model:
+            found = verify_model(model, tmp_path / "other.pt", check=None, min_psnr=40)
+        assert "expected at most 1 grey level" in found.failure
+        assert not found.same_checkpoint
 
 
 class TestFiles:

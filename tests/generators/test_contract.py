@@ -1,4 +1,4 @@
-"""What every generator must do; a new one is covered by its line in GENERATORS."""
+"""What every generator must do; a new one is covered by its line in VARIANTS."""
 
 import numpy as np
 import pytest
@@ -8,19 +8,34 @@ from support import photo_crops
 from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from p2p_deploy.errors import SpecError
 from p2p_deploy.export.onnx import write_onnx
-from p2p_deploy.frame_model import FrameModel, fold_batchnorm
+from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import GENERATORS, build_generator
+from p2p_deploy.precision import fold_batchnorm
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
+VARIANTS = {
+    "unet": {"num_downs": 5},
+    "unet 7": {"num_downs": 7, "ngf": 2},
+    "unet instance": {"num_downs": 5, "norm": "instance"},
+    "unet instance upsample": {"num_downs": 5, "norm": "instance", "head": "upsample"},
+    "resnet": {"n_blocks": 2},
+    "resnet batch": {"n_blocks": 2, "norm": "batch"},
+    "resnet 4 downs": {"n_blocks": 1, "n_downs": 4},
+}
 
-@pytest.fixture(params=sorted(GENERATORS))
-def arch(request):
+
+@pytest.fixture(params=VARIANTS)
+def variant(request):
     return request.param
 
 
-def make(arch, **kwargs):
+def test_every_generator_is_under_contract():
+    assert {variant.split()[0] for variant in VARIANTS} == set(GENERATORS)
+
+
+def make(variant, **kwargs):
     torch.manual_seed(0)
-    generator = build_generator(arch, {"ngf": 4, **kwargs})
+    generator = build_generator(variant.split()[0], {"ngf": 4, **VARIANTS[variant], **kwargs})
     for module in generator.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # statistics that folding and exporting must not lose
             torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -29,16 +44,23 @@ def make(arch, **kwargs):
     return generator.eval()
 
 
-def spec_of(arch, generator, size):
-    image = ImageSpec.for_channels(3)
+def spec_of(variant, generator, size):
+    image, arch = ImageSpec.for_channels(3), variant.split()[0]
     return ModelSpec(
-        arch, arch, {"ngf": 4}, (image,), image, generator.size_multiple, generator.min_size, size, fixed_size=size
+        name=variant,
+        arch=arch,
+        arch_kwargs=VARIANTS[variant],
+        inputs=(image,),
+        output=image,
+        size_multiple=generator.size_multiple,
+        min_size=generator.min_size,
+        train_size=size,
     )
 
 
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(3, 3), (1, 3), (3, 1)])
-def test_maps_images_to_images_of_the_same_size(arch, in_channels, out_channels):
-    generator = make(arch, in_channels=in_channels, out_channels=out_channels)
+def test_maps_images_to_images_of_the_same_size(variant, in_channels, out_channels):
+    generator = make(variant, in_channels=in_channels, out_channels=out_channels)
     side, multiple = generator.min_size, generator.size_multiple
     for height, width in ((side, side), (side + multiple, side)):
         output = generator(torch.rand(2, in_channels, height, width) * 2 - 1)
@@ -46,38 +68,43 @@ def test_maps_images_to_images_of_the_same_size(arch, in_channels, out_channels)
         assert output.abs().max() <= 1
 
 
-def test_a_frame_alone_equals_the_frame_in_a_batch(arch):
-    generator = make(arch)
+def test_a_frame_alone_equals_the_frame_in_a_batch(variant):
+    generator = make(variant)
     x = torch.rand(3, 3, generator.min_size, generator.min_size) * 2 - 1
     together = generator(x)
     for index in range(3):
         torch.testing.assert_close(generator(x[index : index + 1])[0], together[index], atol=1e-5, rtol=1e-4)
 
 
-def test_folding_batchnorm_changes_nothing(arch):
-    generator = make(arch)
+def test_folding_batchnorm_changes_nothing(variant):
+    generator = make(variant)
     folded = fold_batchnorm(generator)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
     x = torch.rand(1, 3, generator.min_size, generator.min_size) * 2 - 1
     torch.testing.assert_close(folded(x), generator(x), atol=1e-5, rtol=1e-4)
 
 
-def test_onnx_gives_the_same_pictures_at_any_batch(arch, tmp_path):
-    generator = make(arch)
-    size = (generator.min_size, generator.min_size + generator.size_multiple)
-    spec = spec_of(arch, generator, size)
+def test_a_dynamic_onnx_gives_the_same_pictures_at_every_size_and_batch(variant, tmp_path):
+    generator = make(variant)
+    side, multiple = generator.min_size, generator.size_multiple
+    spec = spec_of(variant, generator, (side + multiple, side + multiple))
     write_onnx(generator, spec, tmp_path / "g.onnx")
-    frames = np.stack([np.resize(crop, (*size, 3)) for crop in photo_crops(5, 64)])
-    with torch.inference_mode():
-        expected = FrameModel(generator, spec)(torch.from_numpy(frames)).numpy().astype(int)
     with OnnxRuntimeBackend(tmp_path / "g.onnx") as backend:
-        for batch in (1, 2, 5):
-            assert np.abs(backend(frames[:batch]).astype(int) - expected[:batch]).max() <= 1
+        sizes = ((side, side), (side, side + 3 * multiple), (side + 2 * multiple, side))
+        for batch, (height, width) in enumerate(sizes, start=1):
+            frames = np.stack([np.resize(crop, (height, width, 3)) for crop in photo_crops(batch, 64)])
+            with torch.inference_mode():
+                expected = FrameModel(generator, spec)(torch.from_numpy(frames)).numpy().astype(int)
+            assert np.abs(backend(frames).astype(int) - expected).max() <= 1
+        for height, width in ((side - multiple, side), (side, side + 1), (0, side)):
+            if multiple > 1 or height != side:
+                with pytest.raises(ValueError, match=f"multiples of {multiple}"):
+                    backend(np.zeros((1, height, width, 3), np.uint8))
 
 
-def test_unknown_arguments_are_refused_with_a_sentence(arch):
+def test_unknown_arguments_are_refused_with_a_sentence(variant):
     with pytest.raises(SpecError, match="no_such_argument"):
-        build_generator(arch, {"no_such_argument": 1})
+        build_generator(variant.split()[0], {"no_such_argument": 1})
 
 
 def test_unknown_architectures_are_refused_with_the_known_ones():

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, DeviceError, Failed, OutputError, SpecError
-from p2p_deploy.export import export_checkpoint
+from p2p_deploy.export.exporter import export_checkpoint
 from trainers import loop, pix2pix
 from trainers.pix2pix import Options, make_spec, train
 

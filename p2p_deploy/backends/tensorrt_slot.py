@@ -1,0 +1,171 @@
+"""A slot with a way to the GPU and back: pinned arrays, GPU memory, a stream, an event, an execution context."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from math import prod
+from typing import Any
+
+from p2p_deploy.backends.base import Slot
+from p2p_deploy.backends.cuda_runtime import CudaDevice
+from p2p_deploy.errors import Failed
+from p2p_deploy.pixels import Pixels
+
+
+class Lane:
+    """What one slot has on the GPU; everything it does is queued on its own stream, in order.
+
+    The execution context belongs to this lane alone. Several contexts may use one optimisation profile at a time, which
+    TensorRT allows since 10.0; two streams may not use one context.
+
+    A CUDA graph has the shapes, the addresses and the state of its context in it, and TensorRT leaves undefined what a
+    graph does after its context was changed. So a lane has one graph, of the shape it is set to. It is captured when a
+    shape comes for the second time in a row, because the first run with a shape does work that must not be captured,
+    and is given up when another shape comes.
+
+    Attributes:
+        context: TensorRT's execution context, or None after ``close``.
+
+    Raises:
+        Failed: the GPU has no room, or TensorRT makes no context.
+    """
+
+    def __init__(
+        self,
+        device: CudaDevice,
+        new_context: Callable[[], Any],
+        names: tuple[str, str],
+        sizes: tuple[int, int],
+        log: Any,
+        graph_refusals: list[str] | None,
+    ) -> None:
+        """Acquire everything, or nothing.
+
+        Args:
+            device: the GPU, selected in this thread.
+            new_context: gives an execution context, or raises Failed.
+            names: of the plan's input and output.
+            sizes: of the input and the output, in bytes.
+            log: where TensorRT says why it refused something, see ``trt_log``.
+            graph_refusals: where to note why graphs cannot be captured, after which nobody tries; None for no graphs.
+        """
+        self._device = device
+        self._names = names
+        self._log = log
+        self._graph_refusals = graph_refusals
+        self._graph: Any = None
+        self._shape: tuple[int, ...] | None = None
+        with ExitStack() as stack:
+            self._addresses = [device.memory(stack, size) for size in sizes]
+            self._stream = device.stream(stack)
+            self._event = device.event(stack)
+            self.context = new_context()
+            self._stack = stack.pop_all()
+
+    def submit(self, profile: int, frames_NHWC: Pixels, output_NHWC: Pixels) -> None:
+        """Queue copy in, network, copy out and the event that ``wait`` waits for.
+
+        Args:
+            profile: index of the optimisation profile.
+            frames_NHWC: (N, H, W, C) uint8, the rows to compute; left alone until ``wait``.
+            output_NHWC: (N, H, W, C_out) uint8, where the answer goes; undefined until ``wait``.
+
+        Raises:
+            Failed: CUDA or TensorRT failed.
+        """
+        shape = (profile, *frames_NHWC.shape)
+        work = functools.partial(self._enqueue, frames_NHWC, output_NHWC)
+        if shape != self._shape:
+            self._change_shape(profile, frames_NHWC.shape, output_NHWC.shape)
+            work()
+            self._shape = shape
+        else:
+            if self._graph is None:
+                self._capture(work)
+            if self._graph is None:
+                work()
+            else:
+                self._device.launch(self._graph, self._stream)
+        self._device.record(self._event, self._stream)
+
+    def wait(self) -> None:
+        """Return when what was submitted last is done.
+
+        Raises:
+            Failed: the GPU failed, now or earlier.
+        """
+        self._device.wait(self._event)
+
+    def close(self) -> None:
+        """Wait for what is under way, then release everything, the last thing first; never raises."""
+        with contextlib.suppress(Failed):
+            self._device.select()  # threads start with the first GPU, and so does a garbage collector in one of them
+        self._device.drain(self._stream)
+        self._drop_graph()
+        self.context = None
+        self._stack.close()
+
+    def _change_shape(self, profile: int, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
+        self._drop_graph()
+        if self._shape is None or self._shape[0] != profile:
+            self._shape = None
+            self._accept(self.context.set_optimization_profile_async(profile, int(self._stream)), f"profile {profile}")
+        self._shape = None
+        for name, address in zip(self._names, self._addresses, strict=True):
+            self._accept(self.context.set_tensor_address(name, address), f"the address of {name}")
+        self._accept(self.context.set_input_shape(self._names[0], shape), f"the shape {shape}")
+        found = tuple(self.context.get_tensor_shape(self._names[1]))
+        if found != output_shape:
+            raise Failed(f"The plan answers frames of {shape} with {found}, expected {output_shape}. Export it again.")
+
+    def _enqueue(self, frames_NHWC: Pixels, output_NHWC: Pixels) -> None:
+        self._device.copy_in(self._addresses[0], frames_NHWC, self._stream)
+        self._accept(self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames_NHWC)}")
+        self._device.copy_out(output_NHWC, self._addresses[1], self._stream)
+
+    def _capture(self, work: Callable[[], None]) -> None:
+        """Turn the work into a graph; where that fails, say so and go on without, which costs time and nothing else."""
+        if self._graph_refusals is None or self._graph_refusals:
+            return
+        try:
+            self._graph = self._device.capture(self._stream, work)
+        except Failed as exc:
+            self._graph_refusals.append(str(exc))
+
+    def _drop_graph(self) -> None:
+        if self._graph is not None:
+            self._device.drop_graph(self._graph)
+            self._graph = None
+
+    def _accept(self, answer: bool, what: str) -> None:
+        if not answer:
+            raise Failed(
+                f"TensorRT refused {what} on cuda:{self._device.index}: {self._log.reason()}. Run it again; if it is "
+                "refused again, make the plan again with p2p export CKPT --trt"
+            )
+
+
+class TensorRTSlot(Slot):
+    """A slot whose arrays are page-locked, so that copies do not hold up the thread that asks for them.
+
+    Attributes:
+        lane: its way to the GPU.
+        release: gives the lane back, once; happens by itself when the slot is forgotten. The arrays stay valid for as
+            long as anyone has them.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        input_HWC: tuple[int, int, int],
+        output_HWC: tuple[int, int, int],
+        device: CudaDevice,
+        new_lane: Callable[[tuple[int, int]], Lane],
+    ) -> None:
+        super().__init__(capacity, input_HWC, output_HWC, device.pinned)
+        self.lane = new_lane((capacity * prod(input_HWC), capacity * prod(output_HWC)))
+        self.release = weakref.finalize(self, self.lane.close)

@@ -1,0 +1,80 @@
+"""``p2p verify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2p_deploy.cli._options import Device, Json, print_json, say
+from p2p_deploy.errors import require
+from p2p_deploy.files import refuse_existing, replacing
+
+if TYPE_CHECKING:
+    from p2p_deploy.backends import Backend
+
+BATCHES = (1, 4, 8)
+SECONDS = 3.0  # of measuring, for each
+
+
+def verify(
+    model: Annotated[Path, typer.Argument(help="An .onnx file or a TensorRT .plan.")],
+    against: Annotated[Path, typer.Option("--against", help="The checkpoint it was exported from.")],
+    device: Device = "auto",
+    check: Annotated[
+        Path | None, typer.Option("--check", help="Folder of images to judge on. Default: photographs of ours.")
+    ] = None,
+    min_psnr: Annotated[
+        float, typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB")
+    ] = 40.0,
+    gpu_report: Annotated[
+        Path | None,
+        typer.Option("--gpu-report", help="JSON file to write with GPU, versions, quality and latency of this run."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold an exported model against its checkpoint, where it will run.
+
+    The exit code is 1 when it does not give the checkpoint's pictures. Half ONNX files are computed in float32 by ONNX
+    Runtime on the CPU; what half does to a network is judged at export, and by running its plan on a GPU.
+    """
+    for module in ("torch", "skimage"):
+        require(module, "export", "Verifying a model")
+    if gpu_report:
+        refuse_existing([gpu_report], overwrite=False)
+    from p2p_deploy.backends import load
+    from p2p_deploy.export.verification import verify_model
+
+    with load(model, device=device) as backend:
+        found = verify_model(backend, against, check=check, min_psnr=min_psnr)
+        report = {"model": str(model), "device": backend.device, **found.to_dict()}
+        if gpu_report:
+            with replacing(gpu_report) as temporary:
+                temporary.write_text(json.dumps({**report, **_measure(backend)}, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(report)
+    else:
+        print(f"{model} on {report['device']}: {found.quality}")
+        if gpu_report:
+            print(f"written: {gpu_report}")
+    if not found.same_checkpoint:
+        say(f"warning: {model} was not exported from this very file {against}.")
+    if found.failure:
+        say(f"error: {model} does not give the checkpoint's pictures: {found.failure}. Export it again.")
+        raise typer.Exit(1)
+
+
+def _measure(backend: Backend) -> dict[str, Any]:
+    """What has to be known of a first run on someone's GPU."""
+    from p2p_deploy.bench import bench_backend, describe_machine
+    from p2p_deploy.errors import Failed
+
+    latency = []
+    for batch in BATCHES:
+        try:
+            latency.append(bench_backend(backend, batch, warmup_ms=500, duration_s=SECONDS))
+        except Failed as exc:  # a plan may not take that many at once
+            latency.append({"batch": batch, "failure": str(exc)})
+    return {"machine": describe_machine(), "spec": backend.spec.to_dict(), "latency": latency}

@@ -1,0 +1,106 @@
+"""What a plan computes in, read from the network the builder parsed and not from what was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from p2p_deploy.errors import ExportError
+
+HALF = ("HALF", "BF16")
+MIN_HALF_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class PrecisionReport:
+    """What a parsed, strongly typed network computes in.
+
+    Attributes:
+        convolutions: number of convolution and deconvolution layers.
+        half_convolutions: how many of them give half, float16 or bfloat16.
+        fp32_convolutions: names of those that give float32.
+        macs: multiply-accumulates of all of them at the shape that was asked about.
+        half_macs: those of the ones that give half.
+        layer_outputs: number of layer outputs by element type.
+    """
+
+    convolutions: int
+    half_convolutions: int
+    fp32_convolutions: tuple[str, ...]
+    macs: int
+    half_macs: int
+    layer_outputs: dict[str, int]
+
+    @property
+    def half_share(self) -> float:
+        """Share of the multiply-accumulates done in half, 0 to 1; 1 where there are none."""
+        return self.half_macs / self.macs if self.macs else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        fp32 = list(self.fp32_convolutions)
+        return {**asdict(self), "fp32_convolutions": fp32, "half_share": round(self.half_share, 4)}
+
+    def __str__(self) -> str:
+        percent = 100 * self.half_macs // self.macs if self.macs else 100  # down: 99.9 is not everything
+        return (
+            f"{percent} % of the multiply-accumulates in half "
+            f"({self.half_convolutions} of {self.convolutions} convolutions)"
+        )
+
+
+def read_precision(trt: Any, network: Any, shape: tuple[int, ...]) -> PrecisionReport:
+    """Read what a network computes in, and how much.
+
+    Args:
+        trt: the flavour's module.
+        network: parsed, with one input. Its input gets ``shape`` and keeps it, so this comes after the build.
+        shape: all dimensions of the input, for which multiply-accumulates are counted.
+
+    Raises:
+        ExportError: the network does not work at this shape.
+    """
+    network.get_input(0).shape = shape
+    outputs: Counter[str] = Counter()
+    convolutions: list[tuple[str, str, int]] = []
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        outputs.update(layer.get_output(number).dtype.name for number in range(layer.num_outputs))
+        if layer.type in (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION):
+            convolutions.append((layer.name, layer.get_output(0).dtype.name, _multiply_accumulates(trt, layer)))
+    return PrecisionReport(
+        convolutions=len(convolutions),
+        half_convolutions=sum(kind in HALF for _, kind, _ in convolutions),
+        fp32_convolutions=tuple(name for name, kind, _ in convolutions if kind == "FLOAT"),
+        macs=sum(macs for _, _, macs in convolutions),
+        half_macs=sum(macs for _, kind, macs in convolutions if kind in HALF),
+        layer_outputs=dict(sorted(outputs.items())),
+    )
+
+
+def _multiply_accumulates(trt: Any, layer: Any) -> int:
+    """Of one layer: convolutions apply their kernel at every place they give, deconvolutions at every one they take."""
+    transposed = layer.type == trt.LayerType.DECONVOLUTION
+    # The network gives every layer as an ILayer, which does not know its kernel.
+    layer.__class__ = trt.IDeconvolutionLayer if transposed else trt.IConvolutionLayer
+    try:
+        taken, given = tuple(layer.get_input(0).shape), tuple(layer.get_output(0).shape)
+    except RuntimeError as exc:
+        raise ExportError(f"The sizes of {layer.name} cannot be told: {exc}") from exc
+    if min(*taken, *given) < 0:
+        raise ExportError(f"The sizes of {layer.name} do not follow from the size of the frames: {taken} to {given}.")
+    places = taken if transposed else given
+    kernel = math.prod(layer.kernel_size_nd) * taken[1] * layer.num_output_maps // layer.num_groups
+    return kernel * places[0] * math.prod(places[2:])
+
+
+def require_half(report: PrecisionReport, minimum: float = MIN_HALF_SHARE) -> None:
+    """Raise ExportError when less than ``minimum``, 0 to 1, of the multiply-accumulates are done in half."""
+    if report.half_share < minimum:
+        more = ", ..." if len(report.fp32_convolutions) > 5 else ""
+        raise ExportError(
+            f"A plan in half was asked for, but only {report}; expected at least {minimum:.0%}. In float32: "
+            f"{', '.join(report.fp32_convolutions[:5])}{more}. No plan was written."
+        )

@@ -1,0 +1,72 @@
+"""A plan built again from the ONNX file beside it, on the machine it is to run on; neither torch nor onnx is needed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from p2p_deploy.backends.preflight import this_platform
+from p2p_deploy.errors import ModelFileError, OutputError
+from p2p_deploy.export.engine import build_plan
+from p2p_deploy.export.flavours import FlavourChoice, find_flavour
+from p2p_deploy.export.layers import require_half
+from p2p_deploy.export.options import BuildOptions, HardwareCompatible
+from p2p_deploy.files import sha256
+from p2p_deploy.sidecar import PlanSidecar, read_sidecar, sidecar_path
+
+
+def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None) -> PlanSidecar:
+    """Build a plan anew with the profiles and for the hardware its sidecar names; replaces plan and sidecar.
+
+    Returns:
+        The new sidecar.
+
+    Raises:
+        ModelFileError: the sidecar cannot be read, or the ONNX file is missing or altered.
+        MissingDependency, DeviceError: the flavour of TensorRT is not installed, or cannot build here.
+        ExportError: the builder refuses, or the result is not in the precision the old plan had.
+        OutputError: the files cannot be replaced.
+    """
+    old = read_sidecar(plan)
+    source = plan.with_name(Path(old.source_onnx).name)
+    if not source.is_file():
+        raise ModelFileError(f"{plan} cannot be built again: {source.name}, which it was built from, is not beside it.")
+    if sha256(source) != old.source_onnx_sha256:
+        raise ModelFileError(
+            f"{plan} cannot be built again: {source} is not the file it was built from (the SHA-256 differs). Export "
+            "the checkpoint again."
+        )
+    flavour = find_flavour(cast(FlavourChoice, old.flavour))
+    on_step(f"building {plan.name} ({flavour.name} {flavour.version})")
+    options = BuildOptions(
+        profiles=old.profiles,
+        targets=old.targets,
+        version_compatible=old.version_compatible,
+        hardware_compatible=cast(HardwareCompatible, old.hardware_compatible),
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix=".p2p-rebuild-", dir=plan.parent) as folder:
+            fresh = Path(folder) / plan.name
+            built = build_plan(source, fresh, options, flavour)
+            if old.precision.get("asked") in ("fp16", "bf16"):
+                require_half(built.precision)
+            sidecar = replace(
+                old,
+                plan_sha256=sha256(fresh),
+                plan_bytes=fresh.stat().st_size,
+                flavour_version=flavour.version,
+                platform=this_platform(),
+                gpu=built.gpu,
+                compute_capabilities=built.compute_capabilities,
+                precision={**built.precision.to_dict(), "asked": old.precision.get("asked")},
+                executed=False,
+            )
+            sidecar.save(fresh)
+            fresh.replace(plan)
+            sidecar_path(fresh).replace(sidecar_path(plan))
+    except OSError as exc:
+        raise OutputError(f"{plan} cannot be replaced: {exc.strerror or exc}.") from exc
+    return sidecar

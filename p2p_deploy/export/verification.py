@@ -1,0 +1,57 @@
+"""The quality gate again, on an artefact that exists: anywhere, and where there is a GPU on the plan itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2p_deploy.backends.base import Backend
+from p2p_deploy.checkpoints import load_checkpoint
+from p2p_deploy.export.reference import make_reference
+from p2p_deploy.export.verify import Quality, compare
+from p2p_deploy.files import sha256
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of it.
+
+    Attributes:
+        quality: the artefact's own outputs against the checkpoint's.
+        failure: why that is not good enough, or None.
+        same_checkpoint: whether the artefact says that it was made from this very file.
+    """
+
+    quality: Quality
+    failure: str | None
+    same_checkpoint: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "quality": self.quality.to_dict(),
+            "failure": self.failure,
+            "same_checkpoint": self.same_checkpoint,
+        }
+
+
+def verify_model(model: Backend, checkpoint: Path, *, check: Path | None, min_psnr: float) -> Verification:
+    """Run an artefact on images and hold it against its checkpoint.
+
+    Args:
+        model: the artefact, opened where it shall be judged.
+        checkpoint: what it was exported from.
+        check: a folder of images; None takes the photographs that ship with the package.
+        min_psnr: decibels that anything but FP32 must reach; FP32 may differ by one grey level.
+
+    Raises:
+        CheckpointError, SpecError, InputError, ExportError: the checkpoint or the images cannot be used.
+        Failed: the runtime failed.
+    """
+    loaded = load_checkpoint(checkpoint)
+    spec = model.spec.with_changes(arch=loaded.spec.arch, arch_kwargs=loaded.spec.arch_kwargs)
+    reference = make_reference(loaded.generator, spec, check)
+    quality = compare(reference.outputs, model, reference.frames)
+    failure = quality.failure(exact=model.precision == "fp32", min_psnr=min_psnr)
+    return Verification(quality, failure, model.spec.source_sha256 == sha256(checkpoint))

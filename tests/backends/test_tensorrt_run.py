@@ -1,0 +1,496 @@
+"""Plans on a pretended GPU that works as late, or as early, as it may. No real GPU has a part in this."""
+
+import functools
+import gc
+import shutil
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from fake_gpu import Gpu, answer, assert_well
+from plans import SIZE, pretend_runtime, profile, write_plan
+from support import photo_crops, write_images
+
+import p2p_deploy
+from p2p_deploy.backends import load
+from p2p_deploy.errors import Failed, P2PError, StalePlan
+from p2p_deploy.media.images import read_image
+
+PACES = ("late", "early", "random")
+FLAVOURS = {"rtx": ("tensorrt_rtx", "1.7.1.116"), "tensorrt": ("tensorrt", "11.4.0.106")}
+PROFILES = (profile((1, 4, 8)),)
+pictures = functools.cache(photo_crops)  # read-only by habit
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """Open a plan on a pretended GPU; whatever the test does, nothing may be left when it ends."""
+    gpus = []
+    gc.freeze()  # what was there before need not be looked through at every collection
+
+    def open_plan(pace="late", flavour="tensorrt", profiles=PROFILES, options=None, sidecar=None, engine=None, **gpu):
+        module, version = FLAVOURS[flavour]
+        gpus.append(Gpu(pace, **gpu))
+        engine = {"profiles": profiles, **(engine or {})}
+        pretend_runtime(monkeypatch, gpus[-1], module=module, version=version, **engine)
+        changes = {"flavour": flavour, "flavour_version": version, "profiles": profiles, **(sidecar or {})}
+        return gpus[-1], load(write_plan(tmp_path, **changes), **(options or {}))
+
+    yield open_plan
+    gc.collect()
+    gc.unfreeze()
+    for gpu in gpus:
+        assert_well(gpu)
+
+
+@pytest.fixture(params=[(pace, flavour) for flavour in FLAVOURS for pace in PACES], ids="-".join)
+def model(request, opened):
+    with opened(*request.param)[1] as model:
+        yield model
+
+
+def submit(model, slot, frames):
+    slot.input[: len(frames)] = frames
+    slot.count = len(frames)
+    model.submit(slot)
+
+
+# The contract of every runtime, as in test_contract.py.
+
+
+def test_gives_the_networks_pictures_at_every_batch_size(model):
+    frames = pictures(7, SIZE)
+    for batch in (1, 3, 7, 2, 7, 7, 7):
+        np.testing.assert_array_equal(model(frames[:batch]), answer(frames[:batch]))
+
+
+def test_slots_in_a_ring_keep_their_own_outputs(model):
+    frames = pictures(7, SIZE)
+    slots = model.slots(3, 2)
+    for _ in range(4):  # with other work under way, and replayed from the third time on
+        for slot, first in zip(slots, (0, 2, 4), strict=True):
+            submit(model, slot, frames[first : first + 2])
+        for slot, first in zip(slots, (0, 2, 4), strict=True):
+            model.wait(slot)
+            np.testing.assert_array_equal(slot.output, answer(frames[first : first + 2]))
+
+
+def test_writes_into_the_memory_of_the_slot_and_only_its_rows(model):
+    (slot,) = model.slots(1, 4)
+    address = slot.output.ctypes.data
+    slot.output[...] = 77
+    submit(model, slot, pictures(2, SIZE))
+    model.wait(slot)
+    assert slot.output.ctypes.data == address
+    assert (slot.output[2:] == 77).all()
+    assert (slot.output[:2] != 77).any()
+
+
+def test_wrong_frames_are_refused_with_what_was_expected(model):
+    with pytest.raises(ValueError, match="expected uint8 frames of shape"):
+        model(np.zeros((1, SIZE, SIZE, 1), np.uint8))
+
+
+def test_a_batch_that_no_profile_admits_is_refused(model):
+    with pytest.raises(Failed, match=r"1000000000000000 frames of 64x64.*batch 1 to 8.*smaller --batch, at most 8"):
+        model.slots(1, 10**15)
+
+
+def test_a_closed_model_says_so(model):
+    (slot,) = model.slots(1, 1)
+    model.close()
+    for use in (lambda: model(pictures(1, SIZE)), lambda: model.submit(slot), lambda: model.slots(1, 1)):
+        with pytest.raises(ValueError, match="is closed"):
+            use()
+    model.close()
+
+
+def test_says_what_a_measurement_needs(model):
+    assert all(isinstance(value, str) and value for value in model.versions().values())
+
+
+# Order, graphs, profiles.
+
+
+@pytest.mark.parametrize("pace", PACES)
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_every_picture_of_a_run_gets_its_own_output(opened, tmp_path, pace, flavour):
+    frames = pictures(23, SIZE)
+    paths = write_images(tmp_path / "in", frames)
+    paths[5].write_bytes(b"not a picture")  # so that batches have gaps, and other shapes
+    gpu, model = opened(pace, flavour)
+    with model:
+        for _ in range(2):
+            summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=3, overwrite=True)
+            assert (summary.done, summary.failed) == (22, 1)
+        for index in {*range(23)} - {5}:
+            written = read_image(tmp_path / "out" / f"{index:03d}.png")[0]
+            np.testing.assert_array_equal(written, answer(frames[index : index + 1])[0])
+        if pace == "late":
+            assert gpu.most_in_flight >= model.in_flight == 2
+
+
+def test_runs_one_after_another_take_no_more_than_one_of_them(opened, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / "in" / f"{name}.png").write_bytes(b"not a picture")
+    gpu, model = opened()
+    with model:
+        for _ in range(3):
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
+        model.slots(1, 1)
+        assert gpu.live.get("stream", 0) == 0
+        assert gpu.calls.count("cudaStreamCreateWithFlags") > 10
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_on_each_stream_copies_and_network_come_in_order(opened, pace):
+    gpu, model = opened(pace)
+    with model:
+        slots = model.slots(2, 2)
+        for _ in range(4):
+            for slot in slots:
+                submit(model, slot, pictures(2, SIZE))
+            for slot in slots:
+                model.wait(slot)
+        for stream in {stream for stream, _ in gpu.done}:
+            assert [work for number, work in gpu.done if number == stream] == 4 * [
+                "CopyIn",
+                "Execute",
+                "CopyOut",
+                "Record",
+            ]
+        assert len({stream for stream, _ in gpu.done}) == 2
+
+
+def test_waiting_for_one_slot_leaves_the_other_alone(opened):
+    gpu, model = opened("late")
+    with model:
+        first, second = model.slots(2, 1)
+        for slot in (first, second):
+            submit(model, slot, pictures(1, SIZE))
+        model.wait(second)
+        assert {stream for stream, _ in gpu.done} == {int(second.lane._stream)}
+        model.wait(first)
+
+
+def test_a_graph_is_captured_once_when_a_shape_comes_again(opened):
+    gpu, model = opened()
+    with model:
+        (slot,) = model.slots(1, 4)
+        for count in (4, 4, 4, 4, 2, 2, 2, 1):
+            submit(model, slot, pictures(count, SIZE))
+            model.wait(slot)
+        assert gpu.captures == [(4, SIZE, SIZE, 3), (2, SIZE, SIZE, 3)]
+        assert gpu.calls.count("execute_async_v3") == 5  # a first run for each shape, and the captures
+        assert model.versions()["cuda_graphs"] == "captured for each shape"
+
+
+def test_graphs_can_be_turned_off(opened):
+    gpu, model = opened(options={"cuda_graphs": False})
+    with model:
+        for _ in range(3):
+            model(pictures(2, SIZE))
+        assert not gpu.captures
+        assert model.versions()["cuda_graphs"] == "off"
+
+
+def test_a_plan_that_cannot_be_captured_runs_without_graphs_and_says_so(opened):
+    gpu, model = opened()
+    gpu.refuses_capture = True
+    frames = pictures(2, SIZE)
+    with model:
+        for _ in range(4):
+            np.testing.assert_array_equal(model(frames), answer(frames))
+        assert gpu.calls.count("cudaStreamBeginCapture") == 1
+        assert "cudaErrorStreamCaptureInvalidated" in model.versions()["cuda_graphs"]
+
+
+def test_rtx_captures_by_itself(opened):
+    gpu, model = opened(flavour="rtx")
+    with model:
+        for _ in range(3):
+            model(pictures(2, SIZE))
+        assert gpu.calls.count("cudaStreamBeginCapture") == 0
+        assert model._config.cuda_graph_strategy.name == "WHOLE_GRAPH_CAPTURE"
+    _, model = opened(flavour="rtx", options={"cuda_graphs": False})
+    with model:
+        assert model._config.cuda_graph_strategy.name == "DISABLED"
+
+
+def test_rtx_keeps_its_kernels_beside_the_plan(opened, tmp_path):
+    gpu, model = opened(flavour="rtx")
+    model.close()
+    assert (tmp_path / "small.plan.cache").read_bytes() == b"compiled kernels"
+    assert gpu.cached_kernels is None
+    gpu, model = opened(flavour="rtx")
+    model.close()
+    assert gpu.cached_kernels == b"compiled kernels"
+
+
+def test_kernels_that_cannot_be_kept_cost_nothing_but_time(opened, tmp_path):
+    (tmp_path / "small.plan.cache").mkdir()
+    _, model = opened(flavour="rtx")
+    model.close()
+    shutil.rmtree(tmp_path / "small.plan.cache")
+
+
+def test_each_shape_runs_in_the_smallest_profile_that_admits_it(opened):
+    wide = profile((1, 8, 16), (32, 64, 128))
+    _, model = opened(profiles=(wide, profile((1, 1, 1)), profile((1, 4, 4))))
+    with model:
+        (slot,) = model.slots(1, 8)
+        used = []
+        for count in (1, 3, 8):
+            submit(model, slot, pictures(count, SIZE))
+            model.wait(slot)
+            used.append(slot.lane.context.profile)
+        assert used == [1, 2, 0]
+        frames = pictures(2, 128)
+        np.testing.assert_array_equal(model(frames), answer(frames))
+        with pytest.raises(Failed, match=r"1 frames of 256x256 pixels.*32x32 to 128x128.*another size"):
+            model(pictures(1, 256))
+
+
+def test_a_batch_below_the_profile_is_refused_with_the_ranges(opened):
+    _, model = opened(profiles=(profile((4, 4, 8)),))
+    with model:
+        (slot,) = model.slots(1, 4)
+        with pytest.raises(Failed, match=r"3 frames of 64x64 pixels are outside.*batch 4 to 8"):
+            submit(model, slot, pictures(3, SIZE))
+
+
+def test_every_thread_uses_the_gpu_that_was_asked_for(opened):
+    _, model = opened(count=3, device=2, options={"device": "cuda:2"})
+    frames, found = pictures(2, SIZE), []
+    assert model.device == "cuda:2"
+    model(frames)
+    for work in (
+        lambda: found.append(model(frames)),  # in a slot that another thread made
+        lambda: found.append(model(pictures(5, SIZE))),  # in one of its own
+        model.close,
+    ):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    np.testing.assert_array_equal(found[0], answer(frames))
+    np.testing.assert_array_equal(found[1], answer(pictures(5, SIZE)))
+
+
+def test_a_trusted_plan_may_bring_its_code(opened):
+    gpu, model = opened(options={"trust_plan": True}, sidecar={"version_compatible": True})
+    model.close()
+    assert gpu.host_code_allowed is True
+    gpu, model = opened()
+    model.close()
+    assert gpu.host_code_allowed is False
+
+
+# Plans that are not what they say.
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ({"channels": 1}, r"sidecar promises .*UINT8.*\(3,\).*the engine has .*\(1,\)"),
+        ({"dtype": "FLOAT"}, r"sidecar promises .*UINT8.*the engine has .*FLOAT"),
+        ({"profiles": (profile((1, 1, 2)),)}, r"sidecar promises batch 1 to 8.*the engine has batch 1 to 2"),
+    ],
+)
+def test_an_engine_that_is_not_what_its_sidecar_says_is_refused(opened, engine, said):
+    with pytest.raises(StalePlan, match=rf"{said}.*--rebuild"):
+        opened(engine=engine)
+
+
+def test_a_plan_that_tensorrt_refuses_is_refused_with_its_reason(opened):
+    deserialize = 2  # after the GPU and the runtime
+    with pytest.raises(StalePlan, match=r"TensorRT 11\.4\.0\.106 refuses it: the magic tag does not match.*--rebuild"):
+        opened(fail_at=deserialize)
+
+
+# Failure and release.
+
+
+def use_everything(opened, **gpu):
+    """Open, run warm, capture, replay, change shape, run as a pipeline does, drop slots, close."""
+    pretended, model = opened(**gpu)
+    frames = pictures(3, SIZE)
+    with model:
+        slots = model.slots(2, 3)
+        for count in (3, 3, 3, 2):
+            for slot in slots:
+                submit(model, slot, frames[:count])
+            for slot in slots:
+                model.wait(slot)
+        del slots, slot
+        model(frames)
+    return pretended
+
+
+def attempt(opened, fail_at, flavour):
+    """What is said when one call fails; its traceback, which keeps slots alive, is gone."""
+    try:
+        use_everything(opened, flavour=flavour, fail_at=fail_at)
+    except P2PError as exc:
+        return type(exc), str(exc)
+    return None
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_whichever_call_fails_it_is_said_and_nothing_is_left(opened, flavour):
+    calls = use_everything(opened, flavour=flavour).calls
+    assert len(calls) > 40
+    silent = set()
+    for index, name in enumerate(calls):
+        found = attempt(opened, index, flavour)
+        if found is None:
+            silent.add(name)
+            continue
+        assert found[0] in (Failed, StalePlan), found
+        assert name in found[1] or "TensorRT" in found[1], (name, found)
+        if name.startswith("cuda"):
+            assert "(" in found[1], found
+            assert "cudaError" in found[1], found
+    # A graph that cannot be had is done without; closing selects the GPU and does not mind.
+    capturing = {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaMemcpyAsync"}
+    assert silent <= {*capturing, "execute_async_v3", "cudaSetDevice"}
+
+
+def test_a_gpu_that_fails_while_it_works_is_named_and_closing_still_works(opened):
+    gpu, model = opened()
+    gpu.broken = type(gpu.broken).cudaErrorIllegalAddress
+    with model, pytest.raises(Failed, match=r"cudaEventSynchronize failed on cuda:0: cudaErrorIllegalAddress \("):
+        model(pictures(1, SIZE))
+
+
+def test_a_batch_that_tensorrt_refuses_is_named_with_its_reason(opened):
+    gpu, model = opened()
+    with model:
+        (slot,) = model.slots(1, 2)
+        slot.count = 2
+        model._log.log(model._log.Severity.ERROR, "the workspace is too small")
+        gpu.fail_at = len(gpu.calls) + 6
+        with pytest.raises(Failed, match=r"TensorRT refused a batch of 2 on cuda:0: the workspace is too small"):
+            model.submit(slot)
+
+
+def test_memory_that_is_not_there_asks_for_a_smaller_batch(opened):
+    gpu, model = opened()
+    with model:
+        gpu.fail_at = len(gpu.calls) + 2
+        with pytest.raises(
+            Failed, match=r"cudaMallocHost.*cudaErrorMemoryAllocation \(out of memory\).*smaller --batch"
+        ):
+            model.slots(2, 4)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_last_thing_acquired_is_released_first(opened, flavour):
+    gpu, model = opened(flavour=flavour)
+    for _ in range(3):
+        model(pictures(1, SIZE))
+    gpu.released.clear()
+    model.close()
+    graphs = ["replay"] if flavour == "tensorrt" else []
+    rtx = ["Cache", "Config"] if flavour == "rtx" else []
+    slot = [*graphs, "Context", "event", "stream", "memory", "memory", "pinned", "pinned"]
+    assert gpu.released == [*slot, *rtx, "Engine", "Runtime"]
+
+
+def test_closing_waits_for_what_is_under_way_and_leaves_arrays_that_someone_has(opened):
+    gpu, model = opened("late")
+    frames = pictures(2, SIZE)
+    (slot,) = model.slots(1, 2)
+    submit(model, slot, frames)
+    model.close()
+    assert gpu.live == {"pinned": 2}
+    row = slot.output[1]
+    np.testing.assert_array_equal(row, answer(frames)[1])
+    del slot
+    assert gpu.live == {"pinned": 1}
+    np.testing.assert_array_equal(row, answer(frames)[1])
+
+
+def test_slots_that_are_forgotten_give_their_memory_back_at_once(opened):
+    gpu, model = opened("late")
+    with model:
+        before = dict(gpu.live)
+        slots = model.slots(3, 2)
+        submit(model, slots[1], pictures(2, SIZE))
+        assert gpu.live != before
+        del slots
+        assert gpu.live == before
+
+
+def test_the_pretended_gpu_notices_what_it_is_there_for(opened):
+    """Else the tests above would say nothing."""
+    frames = pictures(2, SIZE)
+    for mistake in ("input", "output", "graph"):
+        gpu, model = opened("late")
+        with model:
+            (slot,) = model.slots(1, 2)
+            submit(model, slot, frames)
+            if mistake == "input":
+                slot.input[...] = 0
+            if mistake == "output":
+                assert (slot.output == 0xA5).all()
+            model.wait(slot)
+            if mistake == "graph":
+                submit(model, slot, frames)
+                model.wait(slot)
+                slot.lane.context.set_input_shape("frames", (1, SIZE, SIZE, 3))
+                submit(model, slot, frames)
+                model.wait(slot)
+        expected = {"input": ["an input was rewritten before it had been copied"], "output": []}
+        assert gpu.violations == expected.get(mistake, ["a graph was replayed after its context had been changed"])
+        gpu.violations.clear()
+
+
+# On a GPU.
+
+
+@pytest.fixture
+def on_gpu(request):
+    """The small U-Net's plan and checkpoint, on a machine with a GPU that the plan is for."""
+    from p2p_deploy.backends import cuda
+
+    if cuda.device_count() == 0:
+        pytest.skip("no NVIDIA GPU: plans have not been run here")
+    plan = request.getfixturevalue("exported").plan.plan
+    try:
+        load(plan).close()
+    except StalePlan as exc:
+        pytest.skip(f"this GPU is none that the plan is for: {exc}")
+    return plan, request.getfixturevalue("checkpoint")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_a_real_gpu_gives_the_checkpoints_pictures(on_gpu, cuda_graphs):
+    plan, checkpoint = on_gpu
+    frames = pictures(7, SIZE)
+    with load(checkpoint) as reference:
+        expected = reference(frames).astype(int)
+    with load(plan, cuda_graphs=cuda_graphs) as model:
+        for batch in (1, 4, 4, 4, 2, 4):
+            assert np.abs(model(frames[:batch]).astype(int) - expected[:batch]).max() <= 8
+        slots = model.slots(3, 2)
+        for _ in range(4):
+            for slot, first in zip(slots, (0, 2, 4), strict=True):
+                submit(model, slot, frames[first : first + 2])
+            for slot, first in zip(slots, (0, 2, 4), strict=True):
+                model.wait(slot)
+                assert np.abs(slot.output.astype(int) - expected[first : first + 2]).max() <= 8
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_runs_a_folder(on_gpu, tmp_path):
+    frames = pictures(11, SIZE)
+    write_images(tmp_path / "in", frames)
+    with load(on_gpu[0]) as model:
+        expected = np.concatenate([model(frames[index : index + 1]) for index in range(11)]).astype(int)
+        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=3)
+    for index in range(11):
+        written = cv2.cvtColor(cv2.imread(str(tmp_path / "out" / f"{index:03d}.png")), cv2.COLOR_BGR2RGB)
+        assert np.abs(written.astype(int) - expected[index]).max() <= 8

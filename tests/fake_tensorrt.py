@@ -1,0 +1,152 @@
+"""The part of TensorRT that running a plan takes, on a pretended GPU; the enums are the real ones."""
+
+from __future__ import annotations
+
+import weakref
+from types import SimpleNamespace
+
+import tensorrt_rtx_bindings
+from fake_gpu import Execute, Gpu
+
+
+class _Tracked:
+    """An object whose end is noted; objects know each other's ends only through the ``Gpu``."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        gpu.acquired(type(self).__name__)
+        weakref.finalize(self, gpu.gone, type(self).__name__)
+
+
+class ILogger:
+    Severity = tensorrt_rtx_bindings.ILogger.Severity
+
+
+class FakeTensorRT:
+    """A TensorRT module, of any flavour."""
+
+    ILogger = ILogger
+    DataType = tensorrt_rtx_bindings.DataType
+    TensorIOMode = tensorrt_rtx_bindings.TensorIOMode
+    CudaGraphStrategy = tensorrt_rtx_bindings.CudaGraphStrategy
+
+    def __init__(self, gpu: Gpu, version: str, profiles=(), channels: int = 3, dtype: str = "UINT8") -> None:
+        self.__version__ = version
+        self._gpu = gpu
+        self._engine = (tuple(profiles), channels, self.DataType.__members__[dtype])
+
+    def Runtime(self, log):  # noqa: N802
+        if self._gpu.fails("Runtime"):
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return Runtime(self._gpu, log, self._engine)
+
+
+class Runtime(_Tracked):
+    def __init__(self, gpu: Gpu, log, engine) -> None:
+        super().__init__(gpu)
+        self._log, self._arguments = log, engine
+        self.engine_host_code_allowed = False
+
+    def deserialize_cuda_engine(self, data: bytes):
+        if self._gpu.fails("deserialize_cuda_engine"):
+            self._log.log(ILogger.Severity.ERROR, "the magic tag does not match")
+            return None
+        self._gpu.host_code_allowed = self.engine_host_code_allowed
+        return Engine(self._gpu, *self._arguments)
+
+
+class Engine(_Tracked):
+    def __init__(self, gpu: Gpu, profiles, channels: int, dtype) -> None:
+        super().__init__(gpu)
+        self._profiles, self._channels, self._dtype = profiles, channels, dtype
+        self.num_io_tensors = 2
+        self.num_optimization_profiles = len(profiles)
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("frames", "output")[index]
+
+    def get_tensor_mode(self, name: str):
+        mode = FakeTensorRT.TensorIOMode
+        return mode.INPUT if name == "frames" else mode.OUTPUT
+
+    def get_tensor_dtype(self, name: str):
+        return self._dtype
+
+    def get_tensor_shape(self, name: str):
+        return (-1, -1, -1, self._channels)
+
+    def get_tensor_profile_shape(self, name: str, index: int):
+        profile = self._profiles[index]
+        return [(*shape, self._channels) for shape in zip(profile.batch, profile.height, profile.width, strict=True)]
+
+    def create_runtime_config(self):
+        return None if self._gpu.fails("create_runtime_config") else Config(self._gpu)
+
+    def create_execution_context(self, config=None):
+        if self._gpu.fails("create_execution_context"):
+            return None
+        return Context(self._gpu, self._profiles)
+
+
+class Config(_Tracked):
+    cuda_graph_strategy = FakeTensorRT.CudaGraphStrategy.DISABLED
+
+    def create_runtime_cache(self):
+        return None if self._gpu.fails("create_runtime_cache") else Cache(self._gpu)
+
+    def set_runtime_cache(self, cache) -> bool:
+        return cache is not None
+
+
+class Cache(_Tracked):
+    kernels = b"compiled kernels"
+
+    def deserialize(self, blob: bytes) -> bool:
+        self._gpu.cached_kernels = blob
+        return True
+
+    def serialize(self) -> bytes:
+        return self.kernels
+
+
+class Context(_Tracked):
+    def __init__(self, gpu: Gpu, profiles) -> None:
+        super().__init__(gpu)
+        self._profiles = profiles
+        self.profile, self.shape, self.addresses = None, None, {}
+        self.state = SimpleNamespace(version=0, pending=0)  # what work on a stream may know of it
+        self.runs = 0
+
+    def _change(self, name: str) -> bool:
+        if self._gpu.fails(name):
+            return False
+        if self.state.pending:
+            self._gpu.violations.append(f"{name} while the context runs")
+        self.state.version += 1
+        self.runs = 0
+        return True
+
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        self.profile, self.shape = index, None
+        return self._change("set_optimization_profile_async") and 0 <= index < len(self._profiles)
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return self._change("set_tensor_address")
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = shape
+        return self._change("set_input_shape") and self._profiles[self.profile].admits(*shape[:3])
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape
+
+    def execute_async_v3(self, handle: int) -> bool:
+        if self._gpu.fails("execute_async_v3"):
+            return False
+        stream = self._gpu.streams[handle]
+        if stream.captured is not None and not self.runs:
+            self._gpu.violations.append("a graph was captured before its shape had run")
+        self.runs += 1
+        stream.add(Execute(self))
+        return True
