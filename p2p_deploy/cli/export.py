@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2p_deploy.cli._options import Json, Overwrite, parse_profile, parse_size, print_json, say
+from p2p_deploy.cli._options import (
+    Json,
+    Overwrite,
+    ShowProgress,
+    parse_profile,
+    parse_size,
+    print_json,
+    progress_bar,
+    say,
+)
 from p2p_deploy.errors import OutputError, require
 
 if TYPE_CHECKING:
@@ -63,7 +72,8 @@ def export(
         typer.Option(
             "--precision",
             help="Of the ONNX file, or, with --trt, of the plan. auto takes the first of fp16, fp16 with more float32 "
-            "islands, bf16 and fp32 that gives the checkpoint's pictures. Default: fp32, and fp16 with --trt.",
+            "islands, bf16 where tensorrt builds, and fp32 that gives the checkpoint's pictures. Default: fp32, and "
+            "fp16 with --trt.",
         ),
     ] = None,
     size: Annotated[
@@ -134,6 +144,7 @@ def export(
     ] = Hardware.none,
     overwrite: Overwrite = False,
     as_json: Json = False,
+    progress: ShowProgress = None,
 ) -> None:
     """Export a checkpoint to ONNX and, with --trt, to a TensorRT plan.
 
@@ -167,13 +178,15 @@ def export(
             hardware_compatible=hardware_compatible.value,
         ),
     )
-    report = export_checkpoint(
-        checkpoint,
-        onnx_path(checkpoint, output),
-        options,
-        overwrite=overwrite,
-        on_step=lambda step: say(f"… {step}"),
-    )
+    with progress_bar(progress, "export") as update:
+        report = export_checkpoint(
+            checkpoint,
+            onnx_path(checkpoint, output),
+            options,
+            overwrite=overwrite,
+            on_step=lambda step: say(f"… {step}"),
+            on_build=lambda phase, done, total: update(done, total, phase),
+        )
     if as_json:
         print_json(report.to_dict())
     else:

@@ -58,7 +58,9 @@ class Candidate:
         }
 
 
-def judge(reference: Reference, spec: ModelSpec, choice: PrecisionChoice, *, min_psnr: float) -> list[Candidate]:
+def judge(
+    reference: Reference, spec: ModelSpec, choice: PrecisionChoice, *, min_psnr: float, bf16: bool
+) -> list[Candidate]:
     """Judge candidates in order until one passes; the last one is the one to take, if its ``failure`` is None.
 
     Half precisions are judged by emulation, because CPU runtimes compute them in float32.
@@ -68,9 +70,10 @@ def judge(reference: Reference, spec: ModelSpec, choice: PrecisionChoice, *, min
         spec: what the generator is.
         choice: one precision, or ``auto`` for fp16, fp16 with more islands, bf16, fp32.
         min_psnr: decibels that a half precision must reach.
+        bf16: whether ``auto`` may take it: whether what will run the network can.
     """
     tried: list[Candidate] = []
-    for precision, islands in _candidates(reference, spec, choice):
+    for precision, islands in _candidates(reference, spec, choice, bf16):
         tried.append(_judge(reference, spec, precision, islands, min_psnr))
         if tried[-1].failure is None:
             break
@@ -93,7 +96,7 @@ def _judge(
 
 
 def _candidates(
-    reference: Reference, spec: ModelSpec, choice: PrecisionChoice
+    reference: Reference, spec: ModelSpec, choice: PrecisionChoice, bf16: bool
 ) -> Iterator[tuple[Precision, tuple[str, ...]]]:
     if choice != "auto":
         yield choice, ()
@@ -101,7 +104,8 @@ def _candidates(
     yield "fp16", ()
     if islands := more_islands(reference.generator, spec, reference.frames):
         yield "fp16", islands
-    yield "bf16", ()
+    if bf16:
+        yield "bf16", ()
     yield "fp32", ()
 
 

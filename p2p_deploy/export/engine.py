@@ -16,29 +16,15 @@ from p2p_deploy.backends import cuda
 from p2p_deploy.backends.trt_log import log_of
 from p2p_deploy.errors import ExportError
 from p2p_deploy.export import timing
-from p2p_deploy.export.flavours import Flavour, FlavourChoice, find_flavour
-from p2p_deploy.export.layers import PrecisionReport, read_precision, require_half
-from p2p_deploy.export.options import BuildOptions, HardwareCompatible, check_options, configure, target_capabilities
+from p2p_deploy.export.flavours import Flavour
+from p2p_deploy.export.layers import PrecisionReport, read_precision
+from p2p_deploy.export.options import BuildOptions, check_options, configure, target_capabilities
 from p2p_deploy.export.progress import OnProgress, progress_monitor, stoppable
 from p2p_deploy.files import replacing
 from p2p_deploy.sidecar import Profile
 
 # What its documentation says an ahead-of-time build is for when no targets are named; later ones are promised too.
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
-
-__all__ = [
-    "BuildOptions",
-    "Flavour",
-    "FlavourChoice",
-    "HardwareCompatible",
-    "OnProgress",
-    "PlanBuild",
-    "PrecisionReport",
-    "build_plan",
-    "check_options",
-    "find_flavour",
-    "require_half",
-]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from p2p_deploy.export.flavours import Flavour, FlavourChoice, find_flavour
 from p2p_deploy.export.layers import require_half
 from p2p_deploy.export.onnx import add_metadata, write_onnx
 from p2p_deploy.export.options import BuildOptions, check_options
+from p2p_deploy.export.progress import OnProgress
 from p2p_deploy.export.reference import Reference, make_reference
 from p2p_deploy.export.report import ExportReport, PlanReport
 from p2p_deploy.export.verify import MIN_PSNR_DB, Quality, compare
@@ -71,6 +72,7 @@ def export_checkpoint(
     *,
     overwrite: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
+    on_build: OnProgress = lambda phase, done, total: None,
 ) -> ExportReport:
     """Export a checkpoint to ONNX and, if asked, to a TensorRT plan.
 
@@ -84,6 +86,7 @@ def export_checkpoint(
         options: what to export; FP32 ONNX at the training size by default.
         overwrite: replace existing files.
         on_step: called with the name of each step as it starts.
+        on_build: called while a plan is built, with the builder's phase and how many of its steps are done.
 
     Raises:
         CheckpointError, SpecError: the checkpoint cannot be used, or not at this size.
@@ -105,14 +108,16 @@ def export_checkpoint(
     on_step("running the checkpoint on the images to check with")
     reference = make_reference(loaded.generator, spec, options.check)
     choice = options.precision or ("fp16" if options.trt else "fp32")
-    tried = judge(reference, spec, choice, min_psnr=options.min_psnr)
+    # ONNX Runtime has no bf16 convolutions on the CPU, TensorRT for RTX no transposed ones.
+    bf16 = flavour is not None and flavour.name == "tensorrt"
+    tried = judge(reference, spec, choice, min_psnr=options.min_psnr, bf16=bf16)
     taken = take(tried)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=output.parent) as folder:
             work = _Work(Path(folder), output, spec, reference, taken, options, on_step)
             first = work.write(output.name, Candidate.exact() if options.trt else taken)
-            plan = work.plan(flavour) if flavour else None
+            plan = work.plan(flavour, on_build) if flavour else None
             for path in sorted(Path(folder).iterdir()):
                 path.replace(output.with_name(path.name))
     except OSError as exc:
@@ -187,7 +192,7 @@ class _Work:
         add_metadata(path, {QUALITY_KEY: json.dumps(self._figures(quality, executed=exact), sort_keys=True)})
         return quality
 
-    def plan(self, flavour: Flavour) -> PlanReport:
+    def plan(self, flavour: Flavour, on_build: OnProgress) -> PlanReport:
         """The ONNX file in the plan's precision, the plan, and its sidecar."""
         precision: Precision = self.taken.precision
         source = self.output.name if precision == "fp32" else self.output.with_suffix(f".{precision}.onnx").name
@@ -197,7 +202,7 @@ class _Work:
         self.on_step(f"building the plan ({flavour.name} {flavour.version})")
         plan = self.folder / self.output.with_suffix(".plan").name
         build = replace(self.options.build, profiles=self.profiles())
-        built = build_plan(self.folder / source, plan, build, flavour)
+        built = build_plan(self.folder / source, plan, build, flavour, on_build)
         if precision != "fp32" and not self.options.force:
             require_half(built.precision)
         PlanSidecar(

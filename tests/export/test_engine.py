@@ -19,9 +19,11 @@ from support import ROOT, leftovers, unet_spec, varied_generator
 from p2p_deploy.backends import cuda
 from p2p_deploy.errors import DeviceError, ExportError, MissingDependency, OutputError
 from p2p_deploy.export import engine, flavours, timing
-from p2p_deploy.export.engine import BuildOptions, build_plan, find_flavour
+from p2p_deploy.export.engine import build_plan
+from p2p_deploy.export.flavours import find_flavour
 from p2p_deploy.export.layers import PrecisionReport, require_half
 from p2p_deploy.export.onnx import write_onnx
+from p2p_deploy.export.options import BuildOptions
 from p2p_deploy.precision import multiply_accumulates
 from p2p_deploy.sidecar import Profile
 
@@ -139,7 +141,8 @@ class TestPlan:
     def test_neither_torch_nor_onnx_is_imported(self, graph):
         code = (
             "import sys; from pathlib import Path; sys.modules.update(dict.fromkeys(('torch', 'onnx')));"
-            "from p2p_deploy.export.engine import *; from p2p_deploy.sidecar import Profile;"
+            "from p2p_deploy.export.engine import build_plan; from p2p_deploy.export.flavours import find_flavour;"
+            "from p2p_deploy.export.options import BuildOptions; from p2p_deploy.sidecar import Profile;"
             "options = BuildOptions((Profile((1, 1, 1), (64, 64, 64), (64, 64, 64)),));"
             f"build_plan(Path({str(graph)!r}), Path({str(graph.with_suffix('.plan'))!r}), options, find_flavour('rtx'))"
         )
@@ -382,7 +385,7 @@ def tensorrt(monkeypatch, tmp_path):
     monkeypatch.setattr(cuda, "device_name", lambda index: "NVIDIA L4 (8.9)")
     monkeypatch.setattr(cuda, "compute_capability", lambda index: "8.9")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user cache"))
-    return engine.Flavour("tensorrt", StandIn(), "11.4.0.106")
+    return flavours.Flavour("tensorrt", StandIn(), "11.4.0.106")
 
 
 class TestTensorRT:

@@ -162,11 +162,11 @@ class TestEmulation:
 
 class TestChoice:
     def judged(self, generator, spec, choice, min_psnr=40.0):
-        return choose.judge(make_reference(generator, spec, None), spec, choice, min_psnr=min_psnr)
+        return choose.judge(make_reference(generator, spec, None), spec, choice, min_psnr=min_psnr, bf16=True)
 
     def test_an_ordinary_network_takes_fp16(self, varied):
         reference, spec = varied
-        (candidate,) = choose.judge(reference, spec, "auto", min_psnr=40)
+        (candidate,) = choose.judge(reference, spec, "auto", min_psnr=40, bf16=True)
         assert (candidate.precision, candidate.islands, candidate.half_share) == ("fp16", (), 1.0)
         assert candidate.quality.non_finite == 0
         assert candidate.quality.psnr_db > 45
@@ -194,9 +194,10 @@ class TestChoice:
 
     def test_a_bar_that_no_half_reaches_leaves_fp32(self, varied):
         reference, spec = varied
-        tried = choose.judge(reference, spec, "auto", min_psnr=200)
-        assert [candidate.precision for candidate in tried] == ["fp16", "fp16", "bf16", "fp32"]
-        assert choose.take(tried).precision == "fp32"
+        for bf16, between in ((True, ["bf16"]), (False, [])):
+            tried = choose.judge(reference, spec, "auto", min_psnr=200, bf16=bf16)
+            assert [candidate.precision for candidate in tried] == ["fp16", "fp16", *between, "fp32"]
+            assert choose.take(tried).precision == "fp32"
 
     def test_the_reference_is_the_checkpoints_own(self, varied):
         reference, spec = varied
