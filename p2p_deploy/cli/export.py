@@ -217,7 +217,7 @@ def print_report(report: ExportReport) -> None:
     print(f"{report.onnx}  {report.precision.upper()}, {size}, any batch; {report.quality}")
     if report.plan:
         plan = report.plan
-        if plan.quality:
+        if plan.onnx != report.onnx:
             print(f"{plan.onnx}  {plan.quality}, by emulation")
         print(f"{plan.plan}  {plan.flavour}; {plan.precision}; built, not executed here")
         print(f"{plan.sidecar}")

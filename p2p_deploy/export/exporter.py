@@ -117,7 +117,7 @@ def export_checkpoint(
         with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=output.parent) as folder:
             work = _Work(Path(folder), output, spec, reference, taken, options, on_step)
             first = work.write(output.name, Candidate.exact() if options.trt else taken)
-            plan = work.plan(flavour, on_build) if flavour else None
+            plan = work.plan(flavour, first, on_build) if flavour else None
             for path in sorted(Path(folder).iterdir()):
                 path.replace(output.with_name(path.name))
     except OSError as exc:
@@ -192,18 +192,17 @@ class _Work:
         add_metadata(path, {QUALITY_KEY: json.dumps(self._figures(quality, executed=exact), sort_keys=True)})
         return quality
 
-    def plan(self, flavour: Flavour, on_build: OnProgress) -> PlanReport:
-        """The ONNX file in the plan's precision, the plan, and its sidecar."""
+    def plan(self, flavour: Flavour, fp32: Quality, on_build: OnProgress) -> PlanReport:
+        """The ONNX file in the plan's precision, the plan, its sidecar; ``fp32`` is the quality of ``STEM.onnx``."""
         precision: Precision = self.taken.precision
         source = self.output.name if precision == "fp32" else self.output.with_suffix(f".{precision}.onnx").name
-        quality = self.taken.quality
-        if precision != "fp32":
-            quality = self.write(source, self.taken)
+        exact = precision == "fp32"
+        quality = fp32 if exact else self.write(source, self.taken)
         self.on_step(f"building the plan ({flavour.name} {flavour.version})")
         plan = self.folder / self.output.with_suffix(".plan").name
         build = replace(self.options.build, profiles=self.profiles())
         built = build_plan(self.folder / source, plan, build, flavour, on_build)
-        if precision != "fp32" and not self.options.force:
+        if not exact and not self.options.force:
             require_half(built.precision)
         PlanSidecar(
             spec=self.spec,
@@ -221,7 +220,7 @@ class _Work:
             precision={"asked": precision, **built.precision.to_dict()},
             source_onnx=source,
             source_onnx_sha256=sha256(self.folder / source),
-            quality=self._figures(quality, executed=False) if quality else {},
+            quality=self._figures(quality, executed=exact),
         ).save(plan)
         return PlanReport(
             onnx=self.folder / source,

@@ -24,7 +24,7 @@ class PlanReport:
         onnx: the ONNX file the plan was built from.
         plan: the plan.
         sidecar: its sidecar.
-        quality: the plan's precision against the checkpoint, by emulation; None for fp32.
+        quality: the plan's precision against the checkpoint: by emulation, or, for fp32, of the ONNX file.
         precision: read from the network the builder parsed.
         flavour: which TensorRT, with its version.
         warnings: what the builder remarked.
@@ -34,7 +34,7 @@ class PlanReport:
     onnx: Path
     plan: Path
     sidecar: Path
-    quality: Quality | None
+    quality: Quality
     precision: PrecisionReport
     flavour: str
     warnings: tuple[str, ...]
@@ -100,7 +100,7 @@ class ExportReport:
                 "onnx": str(self.plan.onnx),
                 "plan": str(self.plan.plan),
                 "sidecar": str(self.plan.sidecar),
-                "quality": self.plan.quality and self.plan.quality.to_dict(),
+                "quality": self.plan.quality.to_dict(),
                 "precision": self.plan.precision.to_dict(),
                 "flavour": self.plan.flavour,
                 "warnings": list(self.plan.warnings),

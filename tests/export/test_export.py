@@ -10,9 +10,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from plans import pretend_gpu
 from support import ROOT, leftovers, photo_crops, unet_spec, varied_generator, write_images
 
 import p2p_deploy
+from p2p_deploy.backends.preflight import TensorRTOptions, check_plan
 from p2p_deploy.checkpoints import load_checkpoint, save_checkpoint
 from p2p_deploy.errors import CheckpointError, ExportError, InputError, ModelFileError, OutputError, SpecError
 from p2p_deploy.export import exporter, verify
@@ -250,9 +252,17 @@ class TestShapes:
         with pytest.raises(ExportError, match="2 sizes were asked for"):
             export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(sizes=((64, 64), (96, 96))))
 
+    def test_a_plan_in_float32_is_built_from_the_onnx_file_itself(self, checkpoint, tmp_path):
+        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(trt=True, precision="fp32"))
+        assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "x.plan", "x.plan.json"}
+        assert report.plan.precision.half_share == 0
+        sidecar = read_sidecar(report.plan.plan)
+        assert sidecar.source_onnx == "x.onnx"
+        assert sidecar.quality["max_levels"] <= 1
+
 
 class TestRebuild:
-    def test_a_plan_is_built_again_without_torch_from_the_onnx_beside_it(self, exported, tmp_path):
+    def test_a_plan_is_built_again_without_torch_from_the_onnx_beside_it(self, exported, tmp_path, monkeypatch):
         for path in (exported.plan.plan, exported.plan.sidecar, exported.plan.onnx):
             shutil.copy(path, tmp_path)
         plan = tmp_path / exported.plan.plan.name
@@ -270,6 +280,8 @@ class TestRebuild:
         assert plan.stat().st_size > 10_000
         assert (new.profiles, new.spec, new.source_onnx_sha256) == (old.profiles, old.spec, old.source_onnx_sha256)
         assert new.precision["half_share"] == 1
+        pretend_gpu(monkeypatch)
+        assert check_plan(plan, TensorRTOptions()).data == plan.read_bytes()
 
     def test_an_onnx_file_that_was_altered_builds_nothing(self, exported, tmp_path):
         for path in (exported.plan.plan, exported.plan.sidecar, exported.plan.onnx):
