@@ -25,7 +25,7 @@ def info(
         print_json(facts)
         return
     for key, value in facts.items():
-        print(f"{key.replace('_', ' '):16} {_text(value)}")
+        print(f"{key.replace('_', ' '):21} {_text(value)}")
 
 
 def _text(value: Any) -> str:
