@@ -6,8 +6,10 @@ a generator and leaves the original alone.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal
 
 import torch
@@ -94,26 +96,35 @@ def _giving(dtype: torch.dtype) -> Callable[[nn.Module, tuple[Any, ...], Tensor]
     return lambda module, inputs, output: output.to(dtype)
 
 
+@contextlib.contextmanager
+def observing(
+    network: nn.Module,
+    wanted: Callable[[nn.Module], bool],
+    see: Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None],
+) -> Iterator[None]:
+    """While the block runs, call ``see(name, module, inputs, output)`` after each module that is ``wanted``."""
+    with contextlib.ExitStack() as stack:
+        for name, module in network.named_modules():
+            if wanted(module):
+                hook = module.register_forward_hook(functools.partial(see, name))
+                stack.callback(hook.remove)
+        yield
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module has none inside it."""
+    return next(module.children(), None) is None
+
+
+@torch.no_grad()
 def multiply_accumulates(generator: nn.Module, x_NCHW: Tensor) -> dict[str, int]:
     """Multiply-accumulates of each convolution for this input, by name; found by running it."""
     found: dict[str, int] = {}
 
-    def count(name: str) -> Callable[..., None]:
-        def hook(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-            places = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
-            found[name] = module.weight.numel() * places.shape[0] * places.shape[2] * places.shape[3]
+    def count(name: str, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        places = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+        found[name] = module.weight.numel() * places.shape[0] * places.shape[2] * places.shape[3]
 
-        return hook
-
-    hooks = [
-        module.register_forward_hook(count(name))
-        for name, module in generator.named_modules()
-        if isinstance(module, CONVOLUTIONS)
-    ]
-    try:
-        with torch.no_grad():
-            generator(x_NCHW)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with observing(generator, lambda module: isinstance(module, CONVOLUTIONS), count):
+        generator(x_NCHW)
     return found

@@ -39,6 +39,7 @@ def write_plan(folder: Path, **changes) -> Path:
         "platform": preflight.this_platform(),
         "gpu": "NVIDIA Pretended (8.9)",
         "compute_capabilities": ("8.6", "8.9"),
+        "targets": ("sm86", "sm89"),
         "profiles": (profile((1, 4, 8)),),
         "version_compatible": False,
         "hardware_compatible": "none",

@@ -26,7 +26,7 @@ def import_cuda() -> Any:
     except ImportError as exc:
         raise MissingDependency(
             f"Running a plan needs the Python package cuda-bindings, which cannot be imported here ({exc}). Install it "
-            "with: pip install 'p2p-deploy[gpu]'"
+            "with: pip install cuda-bindings"
         ) from exc
 
 

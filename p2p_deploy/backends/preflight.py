@@ -112,16 +112,24 @@ def _device(path: Path, sidecar: PlanSidecar, device: str) -> int:
     return index
 
 
-def _import_flavour(path: Path, sidecar: PlanSidecar) -> Any:
-    """The module that runs a plan; importing it creates no runtime."""
-    modules, extra = RUNTIMES[sidecar.flavour]
-    if sidecar.flavour == "tensorrt" and sidecar.version_compatible:
-        modules = (*modules, *LEAN_RUNTIMES)
+def import_first(modules: tuple[str, ...]) -> Any:
+    """The first of ``modules`` that can be imported, or None."""
     for module in modules:
         try:
             return importlib.import_module(module)
         except (ImportError, OSError):  # OSError: the bindings are there, the libraries are not
             continue
+    return None
+
+
+def _import_flavour(path: Path, sidecar: PlanSidecar) -> Any:
+    """The module that runs a plan; importing it creates no runtime."""
+    modules, extra = RUNTIMES[sidecar.flavour]
+    if sidecar.flavour == "tensorrt" and sidecar.version_compatible:
+        modules = (*modules, *LEAN_RUNTIMES)
+    found = import_first(modules)
+    if found is not None:
+        return found
     raise MissingDependency(
         f"{path} was built for the {sidecar.flavour} flavour of TensorRT, which is not installed here. Install it "
         f"with: pip install 'p2p-deploy[{extra}]'. {run_instead(path, sidecar)}"
@@ -166,10 +174,10 @@ def _check_platform(path: Path, sidecar: PlanSidecar) -> None:
 
 def _check_capability(path: Path, sidecar: PlanSidecar, device: int) -> None:
     built = sidecar.compute_capabilities
-    if not built:  # the builder chose its targets, and answers for them when the plan is opened
-        return
     here = cuda.compute_capability(device)
-    if sidecar.hardware_compatible == "ampere-plus":
+    # Without targets, RTX builds for Ampere and what came later, and has the last word when the plan is opened.
+    default_targets = sidecar.flavour == "rtx" and not sidecar.targets
+    if default_targets or sidecar.hardware_compatible == "ampere-plus":
         wanted, fits = "8.0 or higher", int(here.partition(".")[0]) >= 8
     else:
         wanted, fits = " or ".join(built), here in built

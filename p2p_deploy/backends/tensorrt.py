@@ -14,21 +14,11 @@ from typing import Any
 from p2p_deploy.backends import cuda, rtx
 from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda
-from p2p_deploy.backends.preflight import (
-    RUNTIMES,
-    TITLES,
-    CheckedPlan,
-    TensorRTOptions,
-    check_plan,
-    rebuild,
-    run_instead,
-)
+from p2p_deploy.backends.preflight import TITLES, CheckedPlan, TensorRTOptions, check_plan, rebuild
 from p2p_deploy.backends.tensorrt_slot import Lane, TensorRTSlot
 from p2p_deploy.backends.trt_log import log_of
 from p2p_deploy.errors import Failed, StalePlan
 from p2p_deploy.sidecar import Profile
-
-__all__ = ["RUNTIMES", "TensorRTBackend", "TensorRTOptions", "open_plan", "run_instead"]
 
 
 def open_plan(path: Path, options: TensorRTOptions) -> TensorRTBackend:

@@ -11,6 +11,7 @@ from torch import nn
 
 from p2p_deploy.errors import ExportError
 from p2p_deploy.export.emulate import Emulation, ranges
+from p2p_deploy.export.layers import MIN_HALF_SHARE
 from p2p_deploy.export.reference import Reference
 from p2p_deploy.export.verify import Quality, compare
 from p2p_deploy.frame_model import FrameModel
@@ -19,7 +20,6 @@ from p2p_deploy.precision import CONVOLUTIONS, DTYPES, Precision, at_precision, 
 from p2p_deploy.spec import ModelSpec
 
 PrecisionChoice = Literal["fp32", "fp16", "bf16", "auto"]
-MIN_HALF_SHARE = 0.9
 # A value this far below what half can hold leaves room for pictures that were not among those checked.
 _HEADROOM = 4
 
@@ -87,8 +87,10 @@ def _judge(
         return Candidate.exact()
     emulation = Emulation(FrameModel(at_precision(reference.generator, precision, islands), spec, DTYPES[precision]))
     quality = compare(reference.outputs, emulation, reference.frames, emulation)
-    macs = multiply_accumulates(reference.generator, _inputs(spec, reference.frames[:1]))
-    share = 1 - sum(macs[name] for name in islands) / sum(macs.values())
+    share = 1.0
+    if islands:
+        macs = multiply_accumulates(reference.generator, _inputs(spec, reference.frames[:1]))
+        share -= sum(macs[name] for name in islands) / sum(macs.values())
     failure = quality.failure(exact=False, min_psnr=min_psnr)
     if failure is None and share < MIN_HALF_SHARE:
         failure = f"only {share:.0%} of the convolutions' work would be in half; expected {MIN_HALF_SHARE:.0%}"

@@ -6,7 +6,6 @@ half; only inside a convolution, whose half kernel is slow on CPUs, products are
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from p2p_deploy.frame_model import FrameModel, to_frames
 from p2p_deploy.pixels import Pixels
+from p2p_deploy.precision import is_leaf, observing
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -43,17 +43,8 @@ class Emulation:
     @torch.no_grad()
     def __call__(self, frames_NHWC: Pixels) -> Pixels:
         """(N, H, W, C_in) uint8 to (N, H, W, C_out) uint8; NaN becomes 0."""
-        hooks = [
-            module.register_forward_hook(self._count(name))
-            for name, module in self.model.generator.named_modules()
-            if not any(True for _ in module.children())
-        ]
-        try:
-            with Float32Accumulation():
-                levels = self.model.levels(torch.from_numpy(frames_NHWC))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with observing(self.model.generator, is_leaf, self._count), Float32Accumulation():
+            levels = self.model.levels(torch.from_numpy(frames_NHWC))
         return to_frames(levels.nan_to_num(0.0)).numpy()
 
     @property
@@ -61,35 +52,22 @@ class Emulation:
         """The first module that gave a non-finite value, or None."""
         return next(iter(self.non_finite), None)
 
-    def _count(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            broken = int((~torch.isfinite(output)).sum())
-            if broken:
-                self.non_finite[name] = self.non_finite.get(name, 0) + broken
-
-        return hook
+    def _count(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        broken = int((~torch.isfinite(output)).sum())
+        if broken:
+            self.non_finite[name] = self.non_finite.get(name, 0) + broken
 
 
-def ranges(generator: nn.Module, frames: Tensor) -> dict[str, float]:
-    """The largest absolute value each leaf module takes or gives on (N, C, H, W) inputs, by name."""
+@torch.no_grad()
+def ranges(generator: nn.Module, x_NCHW: Tensor) -> dict[str, float]:
+    """The largest absolute value each leaf module takes or gives on these inputs, run one at a time, by name."""
     largest: dict[str, float] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            values = [float(tensor.abs().max()) for tensor in (*inputs, output)]
-            largest[name] = max(largest.get(name, 0.0), *values)
+    def watch(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        values = [float(tensor.abs().max()) for tensor in (*inputs, output)]
+        largest[name] = max(largest.get(name, 0.0), *values)
 
-        return hook
-
-    hooks = [
-        module.register_forward_hook(watch(name))
-        for name, module in generator.named_modules()
-        if not any(True for _ in module.children())
-    ]
-    try:
-        with torch.no_grad():
-            generator(frames)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with observing(generator, is_leaf, watch):
+        for one in x_NCHW.split(1):
+            generator(one)
     return largest

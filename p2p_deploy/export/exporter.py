@@ -17,7 +17,7 @@ from p2p_deploy.export.choose import Candidate, PrecisionChoice, judge, take
 from p2p_deploy.export.engine import build_plan
 from p2p_deploy.export.flavours import Flavour, FlavourChoice, find_flavour
 from p2p_deploy.export.layers import require_half
-from p2p_deploy.export.onnx import add_metadata, write_onnx
+from p2p_deploy.export.onnx import add_metadata, external_data, write_onnx
 from p2p_deploy.export.options import BuildOptions, check_options
 from p2p_deploy.export.progress import OnProgress
 from p2p_deploy.export.reference import Reference, make_reference
@@ -136,12 +136,12 @@ def export_checkpoint(
 
 def _possible(output: Path, options: ExportOptions) -> list[Path]:
     """Every file that may be written."""
-    names = [output, output.with_name(f"{output.name}.data")]
+    graphs, plans = [output], []
     if options.trt:
+        graphs += [output.with_suffix(f".{precision}.onnx") for precision in ("fp16", "bf16")]
         plan = output.with_suffix(".plan")
-        names += [plan, sidecar_path(plan)]
-        names += [output.with_suffix(f".{precision}.onnx") for precision in ("fp16", "bf16")]
-    return names
+        plans = [plan, sidecar_path(plan)]
+    return [*graphs, *(external_data(graph) for graph in graphs), *plans]
 
 
 def _artefact_spec(spec: ModelSpec, source: Path, options: ExportOptions) -> ModelSpec:

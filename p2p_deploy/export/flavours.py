@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.tensorrt import RUNTIMES
+from p2p_deploy.backends.preflight import RUNTIMES, TITLES, import_first
 from p2p_deploy.errors import DeviceError, MissingDependency
 
 FlavourChoice = Literal["auto", "tensorrt", "rtx"]
@@ -28,7 +27,7 @@ class Flavour:
     version: str
 
     def __str__(self) -> str:
-        return f"{'TensorRT for RTX' if self.name == 'rtx' else 'TensorRT'} {self.version}"
+        return f"{TITLES[self.name]} {self.version}"
 
 
 def find_flavour(choice: FlavourChoice = "auto") -> Flavour:
@@ -61,9 +60,4 @@ def find_flavour(choice: FlavourChoice = "auto") -> Flavour:
 
 
 def _import_flavour(name: str) -> Any:
-    for module in RUNTIMES[name][0]:
-        try:
-            return importlib.import_module(module)
-        except (ImportError, OSError):  # OSError: the bindings are there, the libraries are not
-            continue
-    return None
+    return import_first(RUNTIMES[name][0])

@@ -57,7 +57,7 @@ def write_onnx(
     large = proto.ByteSize() > MAX_BYTES
     if large:
         onnx.save_model(
-            proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=EXTERNAL_BYTES
+            proto, path, save_as_external_data=True, location=external_data(path).name, size_threshold=EXTERNAL_BYTES
         )
     else:
         path.write_bytes(proto.SerializeToString(deterministic=True))
@@ -65,6 +65,11 @@ def write_onnx(
         onnx.checker.check_model(str(path) if large else proto, full_check=True)
     except Exception as exc:
         raise ExportError(f"The exported graph is not valid ONNX: {exc}") from exc
+
+
+def external_data(path: Path) -> Path:
+    """Where the weights of ``x.onnx`` lie when they do not fit into it: ``x.onnx.data``."""
+    return path.with_name(f"{path.name}.data")
 
 
 def add_metadata(path: Path, entries: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from p2p_deploy.backends import cuda
 from p2p_deploy.backends.preflight import this_platform
 from p2p_deploy.errors import ModelFileError, OutputError
 from p2p_deploy.export.engine import build_plan
@@ -43,7 +44,7 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None)
     on_step(f"building {plan.name} ({flavour.name} {flavour.version})")
     options = BuildOptions(
         profiles=old.profiles,
-        targets=old.targets,
+        targets=_targets(old),
         version_compatible=old.version_compatible,
         hardware_compatible=cast(HardwareCompatible, old.hardware_compatible),
     )
@@ -61,6 +62,7 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None)
                 platform=this_platform(),
                 gpu=built.gpu,
                 compute_capabilities=built.compute_capabilities,
+                targets=options.targets,
                 precision={**built.precision.to_dict(), "asked": old.precision.get("asked")},
                 executed=False,
             )
@@ -70,3 +72,13 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None)
     except OSError as exc:
         raise OutputError(f"{plan} cannot be replaced: {exc.strerror or exc}.") from exc
     return sidecar
+
+
+def _targets(old: PlanSidecar) -> tuple[str, ...]:
+    """What RTX has to build for so that the plan runs on the GPU here too, if there is one."""
+    if old.flavour != "rtx" or cuda.device_count() == 0:
+        return old.targets
+    major, minor = cuda.compute_capability(0).split(".")
+    if not old.targets and int(major) >= 8:  # which the builder's default covers
+        return ()
+    return tuple(dict.fromkeys((*old.targets, f"sm{major}{minor}")))

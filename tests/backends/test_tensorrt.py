@@ -76,7 +76,7 @@ def test_a_gpu_beyond_the_last_is_named_with_those_there_are(plan, monkeypatch):
 
 
 def test_without_the_runtime_the_extra_is_named(plan, gpu, monkeypatch):
-    monkeypatch.setitem(tensorrt.RUNTIMES, "rtx", (("no_such_module",), "trt-rtx"))
+    monkeypatch.setitem(preflight.RUNTIMES, "rtx", (("no_such_module",), "trt-rtx"))
     with pytest.raises(MissingDependency, match=r"rtx flavour.*p2p-deploy\[trt-rtx\]"):
         load(plan)
 
@@ -170,9 +170,14 @@ def test_ampere_plus_runs_from_ampere_on(tmp_path, gpu, monkeypatch):
         check(plan)
 
 
-def test_targets_that_the_builder_chose_are_left_to_its_own_word(tmp_path, gpu, monkeypatch):
-    pretend_gpu(monkeypatch, capability="13.7")
-    assert check(write_plan(tmp_path, compute_capabilities=()))
+def test_a_plan_for_the_builders_default_targets_runs_on_later_gpus_too(tmp_path, gpu, monkeypatch):
+    plan = write_plan(tmp_path, targets=())
+    for capability in ("8.0", "9.0", "13.7"):
+        pretend_gpu(monkeypatch, capability=capability)
+        assert check(plan)
+    pretend_gpu(monkeypatch, capability="7.5")
+    with pytest.raises(StalePlan, match=r"capability 8\.0 or higher; cuda:0 is .*7\.5"):
+        check(plan)
 
 
 def test_without_the_file_it_was_built_from_that_file_is_named_first(plan, gpu):
@@ -182,9 +187,9 @@ def test_without_the_file_it_was_built_from_that_file_is_named_first(plan, gpu):
         check(plan)
 
 
-def test_without_cuda_bindings_the_extra_is_named(plan, gpu, monkeypatch):
+def test_without_cuda_bindings_the_package_is_named(plan, gpu, monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    with pytest.raises(MissingDependency, match=r"cuda-bindings.*p2p-deploy\[gpu\]"):
+    with pytest.raises(MissingDependency, match="pip install cuda-bindings"):
         load(plan)
 
 

@@ -108,7 +108,7 @@ def test_a_plan_is_the_builders_bytes_and_nothing_else(exported):
     [
         ({"flavour_version": "1.0.0.1"}, "needs TensorRT for RTX exactly 1.0.0.1"),
         ({"platform": "linux-riscv64"}, "riscv64"),
-        ({"compute_capabilities": ["7.5"]}, "7.5"),
+        ({"compute_capabilities": ["7.5"], "targets": ["sm75"]}, "7.5"),
         ({"plan_sha256": "0" * 64}, "SHA-256 differs"),
     ],
 )

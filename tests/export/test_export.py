@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -282,6 +283,19 @@ class TestRebuild:
         assert new.precision["half_share"] == 1
         pretend_gpu(monkeypatch)
         assert check_plan(plan, TensorRTOptions()).data == plan.read_bytes()
+
+    @pytest.mark.parametrize(
+        ("asked", "here", "built"),
+        [((), "8.9", ()), ((), "12.1", ()), ((), "7.5", ("sm75",)), (("sm75",), "8.9", ("sm75", "sm89"))],
+    )
+    def test_it_is_built_for_the_gpu_that_is_here(self, exported, asked, here, built, tmp_path, monkeypatch):
+        for path in (exported.plan.plan, exported.plan.onnx):
+            shutil.copy(path, tmp_path)
+        plan = tmp_path / exported.plan.plan.name
+        replace(read_sidecar(exported.plan.plan), targets=asked).save(plan)
+        pretend_gpu(monkeypatch, capability=here)
+        assert rebuild_plan(plan).targets == built
+        assert check_plan(plan, TensorRTOptions())
 
     def test_an_onnx_file_that_was_altered_builds_nothing(self, exported, tmp_path):
         for path in (exported.plan.plan, exported.plan.sidecar, exported.plan.onnx):
