@@ -16,6 +16,7 @@ import pytest
 from support import (
     ROOT,
     assert_refused,
+    invoke,
     leftovers,
     make_clip,
     p2p,
@@ -113,8 +114,8 @@ class TestModels:
 
         (tmp_path / "evil.pt").write_bytes(pickle.dumps(RunsCode()))
         for arguments in (("run", tmp_path / "evil.pt", inputs, out), ("info", tmp_path / "evil.pt")):
-            assert_refused(p2p(*arguments), "could run any code, so it was refused")
-        assert_refused(p2p("export", tmp_path / "evil.pt", "-o", tmp_path), "refused and nothing was executed")
+            assert_refused(invoke(*arguments), "could run any code, so it was refused")
+        assert_refused(invoke("export", tmp_path / "evil.pt", "-o", tmp_path), "refused and nothing was executed")
         assert not trap.exists()
         assert not out.exists()
 
@@ -364,6 +365,7 @@ class TestArguments:
             (("bench", "missing.onnx"), "missing.onnx does not exist"),
         ],
     )
-    def test_what_is_missing_is_a_sentence(self, arguments, words, tmp_path):
-        assert_refused(p2p(*arguments, cwd=tmp_path), words)
+    def test_what_is_missing_is_a_sentence(self, arguments, words, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert_refused(invoke(*arguments), words)
         assert not list(tmp_path.iterdir())

@@ -4,9 +4,11 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from support import ROOT, assert_refused, invoke, make_clip, p2p, photo_crops, read_record, write_images
 
+import p2p_deploy
 from p2p_deploy import diagnosis
 from p2p_deploy.backends import onnxruntime
 
@@ -95,7 +97,7 @@ class TestRun:
 
 
 class TestTrainAndExport:
-    def test_from_pairs_to_a_plan(self, tmp_path):
+    def test_from_pairs_to_a_plan(self, tmp_path, monkeypatch):
         frames = photo_crops(4, 48)
         for side in ("A", "B"):
             write_images(tmp_path / "data" / side / "train", frames)
@@ -107,7 +109,8 @@ class TestTrainAndExport:
         assert "G_L1" in result.stderr
         assert f"p2p export {tmp_path / 'run' / 'ckpt.pt'}" in result.stdout
 
-        result = p2p("export", tmp_path / "run" / "ckpt.pt", "--trt", "--json", "--batch", "1,2,8", cwd=tmp_path)
+        monkeypatch.chdir(tmp_path)
+        result = invoke("export", tmp_path / "run" / "ckpt.pt", "--trt", "--json", "--batch", "1,2,8")
         assert result.returncode == 0, result.stderr
         report = json.loads(result.stdout)
         assert report["quality"]["max_levels"] <= 1
@@ -120,7 +123,7 @@ class TestTrainAndExport:
         }
         (profile,) = json.loads((tmp_path / "ckpt.plan.json").read_text())["profiles"]
         assert profile == {"batch": [1, 2, 8], "height": [32, 32, 32], "width": [32, 32, 32]}
-        facts = json.loads(p2p("info", tmp_path / "run" / "ckpt.pt", "--json").stdout)
+        facts = json.loads(invoke("info", tmp_path / "run" / "ckpt.pt", "--json").stdout)
         assert facts["training"]["step"] == 2
         assert facts["direction"] == "BtoA"
 
@@ -149,7 +152,13 @@ class TestTrainAndExport:
         assert result.returncode == 0, result.stderr
         assert "any multiple of 32 pixels" in result.stdout
         facts = json.loads(invoke("info", tmp_path / "small.plan", "--json").stdout)
-        assert facts["profiles"][-1] == "batch 1 to 4, tuned for 2, at 32x32 to 128x128, tuned for 128x128"
+        assert facts["profiles"] == [
+            f"batch 1 to {batch[1]}, tuned for {batch[0]}, at 32x32 to {size}, tuned for {size}"
+            for size in ("64x96", "128x128")
+            for batch in ((1, 1), (2, 4))
+        ]
+        with p2p_deploy.load(tmp_path / "small.onnx") as model:
+            assert model(np.zeros((2, 96, 32, 3), np.uint8)).shape == (2, 96, 32, 3)
         assert facts["compute_capabilities"] == ["8.9"]
 
     @pytest.mark.parametrize(

@@ -236,19 +236,6 @@ class TestNormStatistics:
 
 
 class TestShapes:
-    def test_a_dynamic_export_takes_any_size_and_its_plan_several_profiles(self, checkpoint, tmp_path):
-        options = ExportOptions(dynamic=True, trt=True, sizes=((64, 96), (128, 64)), batches=((1, 1, 2), (1, 4, 8)))
-        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", options)
-        assert report.spec.fixed_size is None
-        with p2p_deploy.load(report.onnx) as model:
-            assert model(np.zeros((2, 96, 32, 3), np.uint8)).shape == (2, 96, 32, 3)
-        sidecar = read_sidecar(report.plan.plan)
-        assert [profile.to_dict() for profile in sidecar.profiles] == [
-            {"batch": batch, "height": [32, height, height], "width": [32, width, width]}
-            for height, width in ((64, 96), (128, 64))
-            for batch in ([1, 1, 2], [1, 4, 8])
-        ]
-
     def test_several_fixed_sizes_are_refused(self, checkpoint, tmp_path):
         with pytest.raises(ExportError, match="2 sizes were asked for"):
             export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(sizes=((64, 64), (96, 96))))
