@@ -9,6 +9,7 @@ from typing import Any
 from p2p_deploy.backends import BACKENDS
 from p2p_deploy.errors import ModelFileError, require
 from p2p_deploy.files import sha256
+from p2p_deploy.onnx_file import read_onnx
 from p2p_deploy.sidecar import read_sidecar
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
@@ -29,16 +30,15 @@ def inspect_model(path: Path) -> dict[str, Any]:
 
 
 def _onnx(path: Path) -> dict[str, Any]:
-    from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeOptions
-
-    with OnnxRuntimeBackend(path, OnnxRuntimeOptions(optimize=False)) as backend:
-        return {
-            "kind": "ONNX",
-            **_spec(backend.spec),
-            "precision": backend.precision,
-            "quality": backend.quality,
-            "runs": "ONNX Runtime, on the CPU or an NVIDIA GPU",
-        }
+    header = read_onnx(path)
+    where = "an NVIDIA GPU" if header.precision == "bf16" else "the CPU or an NVIDIA GPU"
+    return {
+        "kind": "ONNX",
+        **_spec(header.spec),
+        "precision": header.precision,
+        "quality": header.quality,
+        "runs": f"ONNX Runtime, on {where}",
+    }
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -97,7 +97,9 @@ def _spec(spec: ModelSpec) -> dict[str, Any]:
 
 def _image(image: ImageSpec) -> str:
     low, high = image.value_range
-    return f"{image.color} {image.dtype}, (N, H, W, {image.channels}), {low:g} to {high:g} inside the network"
+    shape = ", ".join(map(str, image.shape("H", "W")))
+    where = "" if image.dtype == "float32" else " inside the network"
+    return f"{image.color} {image.dtype}, (N, {shape}), {low:g} to {high:g}{where}"
 
 
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {

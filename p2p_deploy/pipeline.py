@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from p2p_deploy import pixels
 from p2p_deploy.backends.base import Backend, Slot, available_cores
@@ -31,6 +32,8 @@ from p2p_deploy.jobs import Job, plan_jobs
 from p2p_deploy.ledger import InputState, Ledger
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
 from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video, open_sink, open_source
+from p2p_deploy.media.images import DEEP_SUFFIXES, DEPTH_LOST
+from p2p_deploy.spec import ImageSpec
 from p2p_deploy.summary import Progress, RunSummary
 
 DEFAULT_BATCH = 4
@@ -183,13 +186,13 @@ class _Run:
     def _fill(self, slot: Slot) -> _Batch:
         """Start decoding the next items into the rows of a slot."""
         batch = _Batch(slot, [])
-        for row_HWC in slot.input:
+        for row in slot.input:
             issued = next(self.work, None)
             if issued is None:
                 self.exhausted = True
                 break
             state, source, item = issued
-            future = self.decoders[source.sequential].submit(_decode, source, item, row_HWC)
+            future = self.decoders[source.sequential].submit(_decode, source, item, row, self.model.spec.input)
             batch.decoding.append((state, future))
         return batch
 
@@ -220,8 +223,9 @@ class _Run:
         """Wait for the outputs and hand them to the encoding threads."""
         self.model.wait(batch.slot)
         self.writing.append(batch)
-        for (state, frame), row_HWC in zip(batch.rows, batch.slot.output, strict=False):
-            future = self.encoders[is_video(state.job.source)].submit(_encode, state, frame, row_HWC)
+        for (state, frame), row in zip(batch.rows, batch.slot.output, strict=False):
+            encoder = self.encoders[is_video(state.job.source)]
+            future = encoder.submit(_encode, state, frame, row, self.model.spec.output)
             batch.writing.append((state, frame, future))
 
     def _settle(self, batch: _Batch) -> None:
@@ -233,7 +237,7 @@ class _Run:
             except ItemFailed as exc:
                 state.error = state.error or str(exc)
             else:
-                self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model)])
+                self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model, state.job.output)])
             batch.writing.popleft()
             self._settled(state)
 
@@ -266,7 +270,7 @@ class _Run:
         for batch in self.writing:
             for state, frame, future in batch.writing:
                 if state.sink is None and _succeeded(future):
-                    self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model)])
+                    self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model, state.job.output)])
                     self._record_quietly(state)
         for state, future in self.closing:
             if _succeeded(future):
@@ -280,20 +284,23 @@ class _Run:
         self.ledger.unfinished.discard(state)
 
 
-def _decode(source: FrameSource, item: Item, row_HWC: pixels.Pixels) -> Frame:
+def _decode(source: FrameSource, item: Item, row: pixels.Row, spec: ImageSpec) -> Frame:
     frame, image_HWC = source.decode(item)
     try:
-        pixels.fit_into(image_HWC, row_HWC)
+        pixels.fit_into(image_HWC, row, spec)
     except cv2.error as exc:
         raise ItemFailed(f"{item.path} cannot be resized: {exc.err}.") from exc
     return frame
 
 
-def _encode(state: InputState, frame: Frame, row_HWC: pixels.Pixels) -> None:
+def _encode(state: InputState, frame: Frame, row: pixels.Row, spec: ImageSpec) -> None:
     assert state.source is not None
     if state.error:
         raise ItemFailed(state.error)
-    image_HWC = pixels.restore(row_HWC, *frame.size)
+    try:
+        image_HWC = pixels.restore(row, *frame.size, spec, np.uint16 if frame.depth == 16 else np.uint8)
+    except ValueError as exc:
+        raise ItemFailed(f"{state.job.source}, frame {frame.index}: {exc}.") from exc
     if state.source.sequential:
         _append(state, state.source, frame, image_HWC)
         return
@@ -321,11 +328,13 @@ def _succeeded(future: Future[None]) -> bool:
     return future.done() and not future.cancelled() and not future.exception()
 
 
-def _fitting_notes(frame: Frame, model: Backend) -> list[str]:
+def _fitting_notes(frame: Frame, model: Backend, output: Path) -> list[str]:
     notes = []
     height, width = model.size
     if frame.size != model.size:
         notes.append(f"resized to {height}x{width} and back")
+    if frame.depth > 8 and (model.spec.input.dtype == "uint8" or output.suffix.lower() not in DEEP_SUFFIXES):
+        notes.append(DEPTH_LOST)
     if frame.channels != model.spec.input.channels:
         notes.append("colour reduced to grey" if frame.channels == 3 else "grey widened to RGB")
     return notes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from p2p_deploy.errors import SpecError
 
@@ -22,9 +22,12 @@ MAX_SIDE = 65_536
 MAX_VALUE = 1e6
 
 Color = Literal["rgb", "gray"]
+Dtype = Literal["uint8", "float32"]
 Kind = Literal["image"]
 NormStats = Literal["running", "instance"]
 Direction = Literal["AtoB", "BtoA"]
+
+Side = TypeVar("Side")
 
 _CHANNELS = {"rgb": 3, "gray": 1}
 
@@ -35,21 +38,22 @@ class ImageSpec:
 
     Attributes:
         channels: number of channels in a frame, 3 for ``rgb`` and 1 for ``gray``.
-        color: channel order of the frame; frames are (N, H, W, C).
-        dtype: element type of the frame outside the network.
-        value_range: what the smallest and the largest value of ``dtype`` (0 and 255) become inside the network.
+        color: channel order of the frame.
+        dtype: what crosses the border of the artefact: ``uint8`` frames (N, H, W, C) from 0 to 255, or ``float32``
+            values (N, C, H, W) in ``value_range``.
+        value_range: what black and white (0 and 255) are inside the network.
         kind: what the values mean.
     """
 
     channels: int
     color: Color = "rgb"
-    dtype: Literal["uint8"] = "uint8"
+    dtype: Dtype = "uint8"
     value_range: tuple[float, float] = (-1.0, 1.0)
     kind: Kind = "image"
 
     def __post_init__(self) -> None:
         _choice("color", self.color, get_args(Color))
-        _choice("dtype", self.dtype, ("uint8",))
+        _choice("dtype", self.dtype, get_args(Dtype))
         _choice("kind", self.kind, get_args(Kind))
         _integer("channels", self.channels, 1, 4)
         if self.channels != _CHANNELS[self.color]:
@@ -61,6 +65,20 @@ class ImageSpec:
             raise SpecError(
                 f"value_range must be (low, high) with low < high and within ±{MAX_VALUE:g}, got {self.value_range!r}."
             )
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether one image is (C, H, W), as float32 values are, and not (H, W, C)."""
+        return self.dtype == "float32"
+
+    def shape(self, height: Side, width: Side) -> tuple[int | Side, ...]:
+        """Shape of one image of height x width pixels; names stand for sizes that may vary."""
+        return (self.channels, height, width) if self.channels_first else (height, width, self.channels)
+
+    def sides(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) of a batch of this shape, the inverse of ``shape`` with a batch axis in front."""
+        _, height, width = shape[1:] if self.channels_first else shape[:3]
+        return height, width
 
     @classmethod
     def for_channels(cls, channels: int) -> ImageSpec:
@@ -131,6 +149,11 @@ class ModelSpec:
     def input(self) -> ImageSpec:
         """The one input image."""
         return self.inputs[0]
+
+    def with_io(self, dtype: Dtype) -> ModelSpec:
+        """A copy that takes and gives images of this element type."""
+        inputs = tuple(replace(image, dtype=dtype) for image in self.inputs)
+        return replace(self, inputs=inputs, output=replace(self.output, dtype=dtype))
 
     @property
     def working_size(self) -> tuple[int, int]:

@@ -21,9 +21,9 @@ SUCCESS = real_cuda.cudaError_t.cudaSuccess
 NOISE = 0xA5
 
 
-def answer(frames_NHWC: np.ndarray) -> np.ndarray:
+def answer(frames: np.ndarray) -> np.ndarray:
     """What the pretended network computes: each picture's negative, mirrored."""
-    return 255 - frames_NHWC[:, :, ::-1]
+    return 255 - frames[:, :, ::-1] if frames.dtype == np.uint8 else -frames[..., ::-1]
 
 
 class Gpu:
@@ -152,7 +152,7 @@ class CopyOut(CopyIn):
 class Execute:
     def __init__(self, context) -> None:
         self.state, self.version = context.state, context.state.version
-        self.shape, self.addresses = context.shape, dict(context.addresses)
+        self.shape, self.addresses, self.dtype = context.shape, dict(context.addresses), context.dtype
 
     def queued(self, gpu: Gpu) -> None:
         if self.state.pending:
@@ -163,9 +163,9 @@ class Execute:
 
     def run(self, gpu: Gpu) -> None:
         self.state.pending -= 1
-        size = int(np.prod(self.shape))
-        frames = gpu.at(self.addresses["frames"], size).reshape(self.shape)
-        gpu.at(self.addresses["output"], size)[:] = answer(frames).ravel()
+        size = int(np.prod(self.shape)) * self.dtype.itemsize
+        frames = gpu.at(self.addresses["frames"], size).view(self.dtype).reshape(self.shape)
+        gpu.at(self.addresses["output"], size)[:] = answer(frames).ravel().view(np.uint8)
 
 
 class Record:

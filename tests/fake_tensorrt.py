@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import tensorrt_rtx_bindings
 from fake_gpu import Execute, Gpu
+
+from p2p_deploy.spec import ImageSpec
 
 
 class _Tracked:
@@ -58,7 +62,10 @@ class Runtime(_Tracked):
 class Engine(_Tracked):
     def __init__(self, gpu: Gpu, profiles, channels: int, dtype) -> None:
         super().__init__(gpu)
-        self._profiles, self._channels, self._dtype = profiles, channels, dtype
+        self._profiles, self._dtype = profiles, dtype
+        self._image = ImageSpec.for_channels(channels)
+        if dtype == FakeTensorRT.DataType.FLOAT:
+            self._image = replace(self._image, dtype="float32")
         self.num_io_tensors = 2
         self.num_optimization_profiles = len(profiles)
 
@@ -73,11 +80,12 @@ class Engine(_Tracked):
         return self._dtype
 
     def get_tensor_shape(self, name: str):
-        return (-1, -1, -1, self._channels)
+        return (-1, *self._image.shape(-1, -1))
 
     def get_tensor_profile_shape(self, name: str, index: int):
         profile = self._profiles[index]
-        return [(*shape, self._channels) for shape in zip(profile.batch, profile.height, profile.width, strict=True)]
+        sizes = zip(profile.batch, profile.height, profile.width, strict=True)
+        return [(batch, *self._image.shape(height, width)) for batch, height, width in sizes]
 
     def create_runtime_config(self):
         return None if self._gpu.fails("create_runtime_config") else Config(self._gpu)
@@ -85,7 +93,7 @@ class Engine(_Tracked):
     def create_execution_context(self, config=None):
         if self._gpu.fails("create_execution_context"):
             return None
-        return Context(self._gpu, self._profiles)
+        return Context(self._gpu, self._profiles, self._image)
 
 
 class Config(_Tracked):
@@ -110,9 +118,10 @@ class Cache(_Tracked):
 
 
 class Context(_Tracked):
-    def __init__(self, gpu: Gpu, profiles) -> None:
+    def __init__(self, gpu: Gpu, profiles, image: ImageSpec) -> None:
         super().__init__(gpu)
-        self._profiles = profiles
+        self._profiles, self._image = profiles, image
+        self.dtype = np.dtype(image.dtype)
         self.profile, self.shape, self.addresses = None, None, {}
         self.state = SimpleNamespace(version=0, pending=0)  # what work on a stream may know of it
         self.runs = 0
@@ -136,7 +145,8 @@ class Context(_Tracked):
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = shape
-        return self._change("set_input_shape") and self._profiles[self.profile].admits(*shape[:3])
+        admitted = self._profiles[self.profile].admits(shape[0], *self._image.sides(shape))
+        return self._change("set_input_shape") and admitted
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shape

@@ -11,7 +11,7 @@ LAYERS = (
     ("errors",),
     ("spec",),
     ("files",),
-    ("sidecar", "pixels", "summary", "manifest"),
+    ("sidecar", "onnx_file", "pixels", "summary", "manifest"),
     ("generators", "media"),
     ("checkpoints", "jobs"),
     ("frame_model", "precision"),

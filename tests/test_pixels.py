@@ -1,15 +1,20 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from support import photo, photo_crops
 
 from p2p_deploy import pixels
+from p2p_deploy.spec import ImageSpec
+
+RGB, GREY = ImageSpec.for_channels(3), ImageSpec.for_channels(1)
 
 
 def test_an_image_of_the_right_size_is_not_touched():
     image = photo_crops(1, 32)[0]
     assert pixels.resize(image, 32, 32) is image
-    assert pixels.restore(image, 32, 32) is image
+    assert pixels.restore(image, 32, 32, RGB) is image
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -49,7 +54,7 @@ def test_a_flat_image_stays_flat_at_any_size(value, channels):
 def test_fit_into_fills_the_row_in_place(source_channels, row_channels, side):
     image = photo_crops(1, 64, source_channels)[0]
     batch = np.zeros((2, side, side, row_channels), np.uint8)
-    pixels.fit_into(image, batch[1])
+    pixels.fit_into(image, batch[1], ImageSpec.for_channels(row_channels))
     assert (batch[0] == 0).all()
     grey = pixels.resize(pixels.to_channels(image, 1), side, side).astype(int)
     assert np.abs(pixels.to_channels(batch[1], 1).astype(int) - grey).max() <= 4
@@ -60,7 +65,7 @@ def test_colours_keep_their_order():
     red[..., 0] = 255
     assert pixels.to_channels(red, 1).ravel()[0] == round(0.299 * 255)
     row = np.zeros((8, 8, 3), np.uint8)
-    pixels.fit_into(red, row)
+    pixels.fit_into(red, row, RGB)
     assert row[0, 0].tolist() == [255, 0, 0]
 
 
@@ -72,5 +77,44 @@ def test_other_channel_counts_are_refused():
 def test_resizing_there_and_back_loses_little_on_a_photograph():
     image = photo("coffee.png")
     height, width = image.shape[:2]
-    back = pixels.restore(pixels.resize(image, 512, 512), height, width)
+    back = pixels.restore(pixels.resize(image, 512, 512), height, width, RGB)
     assert cv2.PSNR(image, back) > 30
+
+
+VALUES = replace(GREY, dtype="float32", value_range=(-1.0, 1.0))
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_every_level_survives_as_a_value(depth):
+    largest = np.iinfo(depth).max
+    levels = np.arange(largest + 1, dtype=depth).reshape(1, -1, 1)
+    row = np.empty((1, 1, levels.size), np.float32)
+    pixels.fit_into(levels, row, VALUES)
+    assert (row[0, 0, 0], row[0, 0, -1]) == (-1, 1)
+    back = pixels.restore(row, 1, levels.size, VALUES, depth)
+    assert back.dtype == depth
+    np.testing.assert_array_equal(back, levels)
+
+
+def test_values_keep_colours_and_places():
+    image = photo_crops(1, 32)[0]
+    values = pixels.to_values(image, (0, 255))
+    np.testing.assert_array_equal(values, image.transpose(2, 0, 1))
+    np.testing.assert_array_equal(pixels.from_values(values[None], (0, 255)), image[None])
+
+
+def test_values_beyond_the_range_are_clamped_and_broken_ones_refused():
+    assert pixels.from_values(np.float32([[[-2, 2]]]), (-1, 1)).ravel().tolist() == [0, 255]
+    for broken in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            pixels.from_values(np.float32([[[broken]]]), (-1, 1))
+
+
+def test_depths_are_converted_so_that_black_and_white_stay():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
+    deep = pixels.to_depth(levels, np.uint16)
+    assert (deep[0, 0, 0], deep[0, -1, 0]) == (0, 65535)
+    np.testing.assert_array_equal(pixels.to_depth(deep, np.uint8), levels)
+    row = np.zeros((1, 256, 1), np.uint8)
+    pixels.fit_into(deep, row, GREY)
+    np.testing.assert_array_equal(row, levels)

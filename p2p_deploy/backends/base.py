@@ -16,7 +16,6 @@ from typing import Self
 import numpy as np
 
 from p2p_deploy.errors import Failed, SpecError
-from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
 
 
@@ -26,47 +25,50 @@ def available_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _zeros(shape: tuple[int, ...]) -> Pixels:
-    return np.zeros(shape, dtype=np.uint8)
+Allocate = Callable[[tuple[int, ...], str], np.ndarray]
 
 
 class Slot:
     """One batch's worth of memory, allocated once and used again and again.
 
-    Whoever holds the slot owns both arrays until giving it back: nothing writes to ``output`` while it is being read.
+    Whoever holds the slot owns the arrays until giving it back: nothing writes to ``output`` while it is being read.
 
     Attributes:
-        input: (capacity, H, W, C_in) uint8; the first ``count`` rows are the batch.
-        output: (capacity, H, W, C_out) uint8; valid in the first ``count`` rows after ``Backend.wait``.
+        inputs: one array for each of the model's inputs, (capacity, ...) with the shape and element type of its
+            ``ImageSpec``; the first ``count`` rows are the batch.
+        output: the same for the output; valid in the first ``count`` rows after ``Backend.wait``.
+        size: (height, width) of the images, pixels.
         count: how many rows the batch has.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        input_HWC: tuple[int, int, int],
-        output_HWC: tuple[int, int, int],
-        allocate: Callable[[tuple[int, ...]], Pixels] = _zeros,
-    ) -> None:
-        self.input: Pixels = allocate((capacity, *input_HWC))
-        self.output: Pixels = allocate((capacity, *output_HWC))
+    def __init__(self, capacity: int, size: tuple[int, int], spec: ModelSpec, allocate: Allocate = np.zeros) -> None:
+        *self.inputs, self.output = (
+            allocate((capacity, *image.shape(*size)), image.dtype) for image in (*spec.inputs, spec.output)
+        )
+        self.size = size
         self.count = 0
+
+    @property
+    def input(self) -> np.ndarray:
+        """The first input."""
+        return self.inputs[0]
 
     @property
     def capacity(self) -> int:
         """How many frames fit."""
-        return self.input.shape[0]
+        return len(self.output)
 
     def compact(self, keep: list[int]) -> None:
         """Keep only the rows ``keep`` (ascending), moved together at the front, and set ``count``."""
         for target, source in enumerate(keep):
             if source != target:
-                self.input[target] = self.input[source]
+                for rows in self.inputs:
+                    rows[target] = rows[source]
         self.count = len(keep)
 
 
 class Backend(ABC):
-    """A loaded model: uint8 frames in, uint8 frames out.
+    """A loaded model: images in, images out, as its spec describes them.
 
     ``submit`` may return before the work is done; ``wait`` returns when ``slot.output`` is valid. A backend is used
     from one thread at a time, except for calling the object, which is safe from any thread.
@@ -110,9 +112,8 @@ class Backend(ABC):
         if self._closed:
             raise ValueError("this model is closed; open it again with p2p_deploy.load")
         height, width = size or self.size
-        shapes = [(height, width, image.channels) for image in (self.spec.input, self.spec.output)]
         try:
-            return [Slot(capacity, shapes[0], shapes[1]) for _ in range(count)]
+            return [Slot(capacity, (height, width), self.spec) for _ in range(count)]
         except (MemoryError, ValueError) as exc:  # ValueError: more bytes than an address can count
             raise Failed(
                 f"{count} batches of {capacity} frames of {height}x{width} pixels do not fit into memory. Take a "
@@ -140,26 +141,26 @@ class Backend(ABC):
         self._closed = True
         self._call_slot = None
 
-    def __call__(self, frames_NHWC: Pixels) -> Pixels:
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Run a batch and return a new array.
 
         Args:
-            frames_NHWC: (N, H, W, C) uint8, N at least 1, H and W the model's size, or, where that is not fixed, any
-                that suit it; C and channel order as in the spec.
+            frames: (N, H, W, C) uint8, or (N, C, H, W) float32 in the spec's range where the spec says float32. N is at
+                least 1; H and W are the model's size, or, where that is not fixed, any that suit it.
 
         Returns:
-            (N, H, W, C_out) uint8.
+            The same with the channels of the output.
 
         Raises:
             ValueError: wrong shape or element type, or a closed model.
             Failed: the runtime failed.
         """
-        frames = np.asarray(frames_NHWC)
-        height, width = self._check_frames(frames)
+        frames = np.asarray(frames)
+        size = self._check_frames(frames)
         with self._call_lock:
             slot = self._call_slot
-            if slot is None or slot.capacity < len(frames) or slot.input.shape[1:3] != (height, width):
-                slot = self._call_slot = self.slots(1, len(frames), (height, width))[0]
+            if slot is None or slot.capacity < len(frames) or slot.size != size:
+                slot = self._call_slot = self.slots(1, len(frames), size)[0]
             slot.count = len(frames)
             slot.input[: slot.count] = frames
             self.submit(slot)
@@ -168,15 +169,15 @@ class Backend(ABC):
 
     def _check_frames(self, frames: np.ndarray) -> tuple[int, int]:
         """(height, width) of frames that suit the model; ValueError for others."""
-        channels, size = self.spec.input.channels, self.spec.fixed_size
-        expected = ("N", *(size or ("H", "W")), channels)
-        fits = frames.dtype == np.uint8 and frames.ndim == 4 and len(frames) > 0 and frames.shape[3] == channels
-        if not fits or (size and frames.shape[1:3] != size):
+        image, size = self.spec.input, self.spec.fixed_size
+        expected = image.shape(*(size or ("H", "W")))
+        fits = frames.dtype == image.dtype and frames.ndim == 4 and len(frames) > 0
+        if not fits or any(b != a for a, b in zip(expected, frames.shape[1:], strict=True) if isinstance(a, int)):
             raise ValueError(
-                f"expected uint8 frames of shape ({', '.join(map(str, expected))}), got {frames.dtype} of shape "
-                f"{frames.shape}; p2p_deploy.pixels.resize changes sizes"
+                f"expected {image.dtype} frames of shape (N, {', '.join(map(str, expected))}), got {frames.dtype} of "
+                f"shape {frames.shape}; p2p_deploy.pixels changes sizes and element types"
             )
-        height, width = frames.shape[1:3]
+        height, width = image.sides(frames.shape)
         try:
             self.spec.check_size(height, width)
         except SpecError as exc:

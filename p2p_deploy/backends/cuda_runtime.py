@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency
-from p2p_deploy.pixels import Pixels
 
 
 def import_cuda() -> Any:
@@ -74,12 +73,14 @@ class CudaDevice:
         """Make this the GPU of the calling thread, which is the first one in every new thread."""
         self._call(self._runtime.cudaSetDevice, self.index)
 
-    def pinned(self, shape: tuple[int, ...]) -> Pixels:
-        """A zeroed uint8 array in page-locked memory, which is freed with the last view of it.
+    def pinned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """A zeroed array in page-locked memory, which is freed with the last view of it.
 
         From any other memory, ``cudaMemcpyAsync`` would copy before it returns.
         """
-        array = np.asarray(_Pinned(self._runtime, self._call(self._runtime.cudaMallocHost, prod(shape)), shape))
+        kind = np.dtype(dtype)
+        address = self._call(self._runtime.cudaMallocHost, prod(shape) * kind.itemsize)
+        array = np.asarray(_Pinned(self._runtime, address, shape, kind))
         array[...] = 0
         return array
 
@@ -102,12 +103,12 @@ class CudaDevice:
         stack.callback(self._runtime.cudaEventDestroy, event)
         return event
 
-    def copy_in(self, address: int, rows: Pixels, stream: Any) -> None:
+    def copy_in(self, address: int, rows: np.ndarray, stream: Any) -> None:
         """Queue a copy of a pinned array to the GPU."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call(self._runtime.cudaMemcpyAsync, address, rows.ctypes.data, rows.nbytes, kind, stream)
 
-    def copy_out(self, rows: Pixels, address: int, stream: Any) -> None:
+    def copy_out(self, rows: np.ndarray, address: int, stream: Any) -> None:
         """Queue a copy from the GPU into a pinned array."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call(self._runtime.cudaMemcpyAsync, rows.ctypes.data, address, rows.nbytes, kind, stream)
@@ -161,6 +162,6 @@ class CudaDevice:
 class _Pinned:
     """Page-locked memory as an array's base: NumPy keeps it alive for as long as any view exists."""
 
-    def __init__(self, runtime: Any, address: int, shape: tuple[int, ...]) -> None:
-        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": shape, "data": (int(address), False)}
+    def __init__(self, runtime: Any, address: int, shape: tuple[int, ...], kind: np.dtype) -> None:
+        self.__array_interface__ = {"version": 3, "typestr": kind.str, "shape": shape, "data": (int(address), False)}
         weakref.finalize(self, runtime.cudaFreeHost, address)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from p2p_deploy.backends import cuda
 from p2p_deploy.backends.base import Backend, Slot, available_cores
-from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, P2PError
-from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, QUALITY_KEY, ModelSpec
+from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError
+from p2p_deploy.onnx_file import read_onnx
+from p2p_deploy.spec import ModelSpec
 
+_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -26,12 +25,10 @@ class OnnxRuntimeOptions:
     Attributes:
         device: ``auto`` and ``cpu`` mean the CPU, ``cuda:N`` that GPU or an error.
         threads: CPU threads for one inference; None takes one per core.
-        optimize: False skips graph optimisation, for opening a file only to read what it is.
     """
 
     device: str = "auto"
     threads: int | None = None
-    optimize: bool = True
 
 
 def installed_packages() -> list[str]:
@@ -70,12 +67,9 @@ def import_runtime() -> Any:
 class OnnxRuntimeBackend(Backend):
     """An ONNX file written by ``p2p export``, run by ONNX Runtime.
 
-    Attributes:
-        quality: how it compared with its checkpoint, as its metadata says; empty when it says nothing.
-
     Raises:
         ModelFileError: the file is missing, damaged, or of another program.
-        DeviceError: the GPU that was asked for cannot be used.
+        DeviceError: the GPU that was asked for cannot be used, or the CPU cannot compute in the file's precision.
         MissingDependency: ONNX Runtime is not installed.
         SpecError: the ModelSpec inside cannot be read.
     """
@@ -87,52 +81,39 @@ class OnnxRuntimeBackend(Backend):
         self._runtime = import_runtime()
         self._threads = options.threads or available_cores()
         device, providers = _providers(self._runtime, options.device)
-        self._session = self._open(path, providers, options.optimize)
+        header = read_onnx(path)
+        self.precision = header.precision
+        if device == "cpu" and self.precision == "bf16":
+            raise DeviceError(
+                f"{path} computes in bf16, and ONNX Runtime has no bf16 convolutions on the CPU. Run the FP32 file "
+                "that was exported with it, or the plan on a GPU."
+            )
+        self._session = self._open(path, providers)
         if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DeviceError(
                 f"{device} was asked for, but ONNX Runtime fell back to {', '.join(self._session.get_providers())}: "
                 "its CUDA libraries do not load. Run p2p doctor, or take --device cpu."
             )
-        metadata = self._session.get_modelmeta()
-        super().__init__(self._read_spec(path, metadata), device)
-        self.precision = metadata.custom_metadata_map.get(PRECISION_KEY)
-        self.quality = _read_quality(metadata.custom_metadata_map.get(QUALITY_KEY, "{}"))
+        self._check_signature(path, header.spec)
+        super().__init__(header.spec, device)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 
-    def _open(self, path: Path, providers: list[Any], optimize: bool) -> Any:
-        if not path.is_file():
-            raise ModelFileError(f"{path} does not exist, or is not a file.")
+    def _open(self, path: Path, providers: list[Any]) -> Any:
         session_options = self._runtime.SessionOptions()
         session_options.intra_op_num_threads = self._threads
         session_options.log_severity_level = 4  # what matters is raised, and said by us
-        if not optimize:
-            session_options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             return self._runtime.InferenceSession(str(path), session_options, providers=providers)
         except Exception as exc:  # ONNX Runtime's own exceptions share no public base class
             raise ModelFileError(f"{path} is not an ONNX file that ONNX Runtime can open: {_reason(exc)}") from exc
-
-    def _read_spec(self, path: Path, metadata: Any) -> ModelSpec:
-        if METADATA_KEY not in metadata.custom_metadata_map:
-            writer = metadata.producer_name or "an unknown program"
-            raise ModelFileError(
-                f"{path} is an ONNX file of another program (written by {writer}): it has no {METADATA_KEY!r} in its "
-                "metadata, so nothing says which pixels it wants. Export the checkpoint with: p2p export CKPT"
-            )
-        try:
-            spec = ModelSpec.from_json(metadata.custom_metadata_map[METADATA_KEY])
-        except P2PError as exc:
-            raise type(exc)(f"{path}: {exc}") from exc
-        self._check_signature(path, spec)
-        return spec
 
     def _check_signature(self, path: Path, spec: ModelSpec) -> None:
         """The graph must take and give what the spec says, or slots would be bound to the wrong memory."""
         values = (*self._session.get_inputs(), *self._session.get_outputs())
         found = [(value.type, list(value.shape)[1:]) for value in values]
         size = spec.fixed_size or ("height", "width")
-        expected = [("tensor(uint8)", [*size, image.channels]) for image in (*spec.inputs, spec.output)]
+        expected = [(_TYPES[image.dtype], [*image.shape(*size)]) for image in (*spec.inputs, spec.output)]
         if found != expected:
             raise ModelFileError(
                 f"{path}: its ModelSpec promises {expected}, the graph has {found}. The file was altered; "
@@ -146,7 +127,7 @@ class OnnxRuntimeBackend(Backend):
             (binding.bind_input, self._input, slot.input[: slot.count]),
             (binding.bind_output, self._output, slot.output[: slot.count]),
         ):
-            bind(name, "cpu", 0, np.uint8, rows.shape, rows.ctypes.data)
+            bind(name, "cpu", 0, rows.dtype.type, rows.shape, rows.ctypes.data)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as exc:
@@ -168,15 +149,6 @@ class OnnxRuntimeBackend(Backend):
         """Drop the session."""
         super().close()
         self._session = None
-
-
-def _read_quality(text: str) -> dict[str, Any]:
-    """Figures for people to read; what is no JSON object says nothing."""
-    try:
-        quality = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return quality if isinstance(quality, dict) else {}
 
 
 def _providers(runtime: Any, device: str) -> tuple[str, list[Any]]:

@@ -112,25 +112,28 @@ class TensorRTBackend(Backend):
         """Names of input and output; they must be what the spec says, or slots would be bound to the wrong memory."""
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         found = [self._signature(name) for name in names]
-        modes, uint8 = self._trt.TensorIOMode, self._trt.DataType.UINT8
+        modes = self._trt.TensorIOMode
+        types = {"uint8": self._trt.DataType.UINT8, "float32": self._trt.DataType.FLOAT}
+        size = self.spec.fixed_size or (-1, -1)
         ends = ((modes.INPUT, self.spec.input), (modes.OUTPUT, self.spec.output))
-        expected = [(mode, uint8, (image.channels,)) for mode, image in ends]
+        expected = [(mode, types[image.dtype], (-1, *image.shape(*size))) for mode, image in ends]
         if found != expected:
             raise self._stale(f"its sidecar promises {expected}, the engine has {found}")
         return names[0], names[1]
 
     def _signature(self, name: str) -> tuple[Any, Any, tuple[int, ...]]:
-        """Direction, element type and channels (in a tuple) of a tensor of four dimensions."""
-        shape = tuple(self._engine.get_tensor_shape(name))
-        return self._engine.get_tensor_mode(name), self._engine.get_tensor_dtype(name), shape[3:]
+        """Direction, element type and shape, -1 where it varies."""
+        engine = self._engine
+        return engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))
 
     def _read_profiles(self) -> tuple[Profile, ...]:
         """The engine's profiles, which its sidecar must know: slots are allocated by them."""
         profiles = []
         for index in range(self._engine.num_optimization_profiles):
             shapes = self._engine.get_tensor_profile_shape(self._names[0], index)
-            batch, height, width, _ = zip(*(tuple(shape) for shape in shapes), strict=True)
-            profiles.append(Profile(batch, height, width))
+            sides = [self.spec.input.sides(tuple(shape)) for shape in shapes]
+            height, width = zip(*sides, strict=True)
+            profiles.append(Profile(tuple(shape[0] for shape in shapes), height, width))
         if tuple(profiles) != self._sidecar.profiles:
             said, has = ("; ".join(map(str, found)) for found in (self._sidecar.profiles, profiles))
             raise self._stale(f"its sidecar promises {said}, the engine has {has}")
@@ -148,11 +151,10 @@ class TensorRTBackend(Backend):
         self._profile_for(capacity, height, width)
         gc.collect()  # slots of an earlier run that a failed item's traceback still holds: their memory is on the GPU
         self._device.select()
-        shapes = [(height, width, image.channels) for image in (self.spec.input, self.spec.output)]
         slots: list[TensorRTSlot] = []
         try:
             for _ in range(count):
-                slots.append(TensorRTSlot(capacity, shapes[0], shapes[1], self._device, self._new_lane))
+                slots.append(TensorRTSlot(capacity, (height, width), self.spec, self._device, self._new_lane))
         except BaseException:
             for slot in reversed(slots):
                 slot.release()
@@ -197,8 +199,7 @@ class TensorRTBackend(Backend):
         """Queue the batch and return; the slot's arrays belong to the GPU until ``wait``."""
         self._require_open()
         assert isinstance(slot, TensorRTSlot)
-        _, height, width, _ = slot.input.shape
-        profile = self._profile_for(slot.count, height, width)
+        profile = self._profile_for(slot.count, *slot.size)
         self._device.select()
         slot.lane.submit(profile, slot.input[: slot.count], slot.output[: slot.count])
 

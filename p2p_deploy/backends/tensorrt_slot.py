@@ -7,13 +7,14 @@ import functools
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from math import prod
 from typing import Any
+
+import numpy as np
 
 from p2p_deploy.backends.base import Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice
 from p2p_deploy.errors import Failed
-from p2p_deploy.pixels import Pixels
+from p2p_deploy.spec import ModelSpec
 
 
 class Lane:
@@ -66,21 +67,21 @@ class Lane:
             self.context = new_context()
             self._stack = stack.pop_all()
 
-    def submit(self, profile: int, frames_NHWC: Pixels, output_NHWC: Pixels) -> None:
+    def submit(self, profile: int, frames: np.ndarray, output: np.ndarray) -> None:
         """Queue copy in, network, copy out and the event that ``wait`` waits for.
 
         Args:
             profile: index of the optimisation profile.
-            frames_NHWC: (N, H, W, C) uint8, the rows to compute; left alone until ``wait``.
-            output_NHWC: (N, H, W, C_out) uint8, where the answer goes; undefined until ``wait``.
+            frames: the rows to compute; left alone until ``wait``.
+            output: where the answer goes; undefined until ``wait``.
 
         Raises:
             Failed: CUDA or TensorRT failed.
         """
-        shape = (profile, *frames_NHWC.shape)
-        work = functools.partial(self._enqueue, frames_NHWC, output_NHWC)
+        shape = (profile, *frames.shape)
+        work = functools.partial(self._enqueue, frames, output)
         if shape != self._shape:
-            self._change_shape(profile, frames_NHWC.shape, output_NHWC.shape)
+            self._change_shape(profile, frames.shape, output.shape)
             work()
             self._shape = shape
         else:
@@ -122,10 +123,10 @@ class Lane:
         if found != output_shape:
             raise Failed(f"The plan answers frames of {shape} with {found}, expected {output_shape}. Export it again.")
 
-    def _enqueue(self, frames_NHWC: Pixels, output_NHWC: Pixels) -> None:
-        self._device.copy_in(self._addresses[0], frames_NHWC, self._stream)
-        self._accept(self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames_NHWC)}")
-        self._device.copy_out(output_NHWC, self._addresses[1], self._stream)
+    def _enqueue(self, frames: np.ndarray, output: np.ndarray) -> None:
+        self._device.copy_in(self._addresses[0], frames, self._stream)
+        self._accept(self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames)}")
+        self._device.copy_out(output, self._addresses[1], self._stream)
 
     def _capture(self, work: Callable[[], None]) -> None:
         """Turn the work into a graph; where that fails, say so and go on without, which costs time and nothing else."""
@@ -161,11 +162,11 @@ class TensorRTSlot(Slot):
     def __init__(
         self,
         capacity: int,
-        input_HWC: tuple[int, int, int],
-        output_HWC: tuple[int, int, int],
+        size: tuple[int, int],
+        spec: ModelSpec,
         device: CudaDevice,
         new_lane: Callable[[tuple[int, int]], Lane],
     ) -> None:
-        super().__init__(capacity, input_HWC, output_HWC, device.pinned)
-        self.lane = new_lane((capacity * prod(input_HWC), capacity * prod(output_HWC)))
+        super().__init__(capacity, size, spec, device.pinned)
+        self.lane = new_lane((self.input.nbytes, self.output.nbytes))
         self.release = weakref.finalize(self, self.lane.close)

@@ -51,7 +51,7 @@ class TorchBackend(Backend):
     def submit(self, slot: Slot) -> None:
         """Run the batch and copy the result into the slot."""
         try:
-            frames = torch.from_numpy(slot.input[: slot.count]).to(self.device)
+            frames = torch.from_numpy(slot.inputs[0][: slot.count]).to(self.device)
             levels = self._model.levels(frames)
             if not torch.isfinite(levels).all():
                 raise Failed("The network gives values that are NaN or infinite. Take an earlier checkpoint.")

@@ -58,7 +58,12 @@ def sample(step: Callable[[], Any], *, warmup_ms: float, duration_s: float) -> l
 def bench_backend(backend: Backend, batch: int, *, warmup_ms: float, duration_s: float) -> dict[str, Any]:
     """Latency and throughput of a loaded model on frames of noise in one slot, submit to wait."""
     slot = backend.slots(1, batch)[0]
-    slot.input[...] = np.random.default_rng(0).integers(0, 256, slot.input.shape, dtype=np.uint8)
+    noise = np.random.default_rng(0)
+    image = backend.spec.input
+    if image.dtype == "float32":
+        slot.input[...] = noise.uniform(*image.value_range, slot.input.shape)
+    else:
+        slot.input[...] = noise.integers(0, 256, slot.input.shape)
     slot.count = batch
 
     def step() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p_deploy.errors import require
-from p2p_deploy.spec import METADATA_KEY, ImageSpec, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, Dtype, ImageSpec, ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,13 +87,14 @@ def vary_output(generator: nn.Module, x_NCHW: Tensor) -> nn.Module:
     return generator.eval()
 
 
-def write_identity(path: Path, size: int = 32, channels: int = 3) -> Path:
+def write_identity(path: Path, size: int = 32, channels: int = 3, io: Dtype = "uint8") -> Path:
     """Write an ONNX file that gives back the frames it takes: what is left of a run is everything but the network.
 
     Args:
         path: the file to write.
         size: height and width, pixels.
         channels: 3 for RGB, 1 for grey.
+        io: what it takes and gives, see ``ImageSpec.dtype``.
 
     Returns:
         ``path``.
@@ -101,16 +102,17 @@ def write_identity(path: Path, size: int = 32, channels: int = 3) -> Path:
     onnx = require("onnx", "export", "Writing an ONNX file")
     helper, kinds = onnx.helper, onnx.TensorProto
     image = ImageSpec.for_channels(channels)
-    spec = ModelSpec("identity", "identity", {}, (image,), image, 1, 1, (size, size), (size, size))
-    shape = ["batch", size, size, channels]
+    spec = ModelSpec("identity", "identity", {}, (image,), image, 1, 1, (size, size), (size, size)).with_io(io)
+    shape = ["batch", *spec.input.shape(size, size)]
+    kind = kinds.UINT8 if io == "uint8" else kinds.FLOAT
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["frames"], ["x"], to=kinds.FLOAT),
-            helper.make_node("Cast", ["x"], ["outputs"], to=kinds.UINT8),
+            helper.make_node("Cast", ["x"], ["outputs"], to=kind),
         ],
         "identity",
-        [helper.make_tensor_value_info("frames", kinds.UINT8, shape)],
-        [helper.make_tensor_value_info("outputs", kinds.UINT8, shape)],
+        [helper.make_tensor_value_info("frames", kind, shape)],
+        [helper.make_tensor_value_info("outputs", kind, shape)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     helper.set_model_props(model, {METADATA_KEY: spec.to_json()})

@@ -42,6 +42,13 @@ class Precision(StrEnum):
     auto = "auto"
 
 
+class PixelIO(StrEnum):
+    """What an artefact takes and gives."""
+
+    uint8 = "uint8"
+    float32 = "float32"
+
+
 class NormStats(StrEnum):
     """Where BatchNorm takes its statistics from."""
 
@@ -104,6 +111,14 @@ def export(
             "reference implementation of pix2pix does when it tests.",
         ),
     ] = NormStats.running,
+    io: Annotated[
+        PixelIO,
+        typer.Option(
+            "--io",
+            help="What the files take and give. uint8: frames (N, H, W, C). float32: values (N, C, H, W) in the "
+            "network's range, which keep the depth of 16-bit images.",
+        ),
+    ] = PixelIO.uint8,
     check: Annotated[
         Path | None,
         typer.Option("--check", help="Folder of images to judge quality on. Default: photographs of ours."),
@@ -148,8 +163,8 @@ def export(
 ) -> None:
     """Export a checkpoint to ONNX and, with --trt, to a TensorRT plan.
 
-    The ONNX file takes and gives uint8 frames (N, H, W, C) for any N. Everything is compared with the checkpoint on
-    images before it gets its name.
+    The ONNX file takes and gives frames for any batch size. Everything is compared with the checkpoint on images before
+    it gets its name.
     """
     sizes = tuple(parse_size(text) for text in size or ())
     batches = tuple(parse_profile(text) for text in batch or ("1,4,16",))
@@ -163,6 +178,7 @@ def export(
         dynamic=dynamic,
         precision=precision.value if precision else None,
         norm_stats=norm_stats.value,
+        io=io.value,
         check=check,
         min_psnr=min_psnr,
         trt=trt,

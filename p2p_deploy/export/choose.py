@@ -15,7 +15,7 @@ from p2p_deploy.export.layers import MIN_HALF_SHARE
 from p2p_deploy.export.reference import Reference
 from p2p_deploy.export.verify import Quality, compare
 from p2p_deploy.frame_model import FrameModel
-from p2p_deploy.pixels import Pixels
+from p2p_deploy.pixels import Pixels, to_values
 from p2p_deploy.precision import CONVOLUTIONS, DTYPES, Precision, at_precision, multiply_accumulates
 from p2p_deploy.spec import ModelSpec
 
@@ -127,8 +127,7 @@ def more_islands(generator: nn.Module, spec: ModelSpec, frames_NHWC: Pixels) -> 
 
 
 def _inputs(spec: ModelSpec, frames_NHWC: Pixels) -> torch.Tensor:
-    low, high = spec.input.value_range
-    return torch.from_numpy(frames_NHWC).permute(0, 3, 1, 2).float() * ((high - low) / 255) + low
+    return torch.from_numpy(to_values(frames_NHWC, spec.input.value_range))
 
 
 def take(tried: list[Candidate]) -> Candidate:

@@ -22,11 +22,11 @@ from p2p_deploy.export.options import BuildOptions, check_options
 from p2p_deploy.export.progress import OnProgress
 from p2p_deploy.export.reference import Reference, make_reference
 from p2p_deploy.export.report import ExportReport, PlanReport
-from p2p_deploy.export.verify import MIN_PSNR_DB, Quality, compare
+from p2p_deploy.export.verify import MIN_PSNR_DB, Quality, compare, on_frames
 from p2p_deploy.files import refuse_existing, sha256
 from p2p_deploy.precision import Precision
 from p2p_deploy.sidecar import PlanSidecar, Profile, sidecar_path
-from p2p_deploy.spec import QUALITY_KEY, ModelSpec, NormStats
+from p2p_deploy.spec import QUALITY_KEY, Dtype, ModelSpec, NormStats
 
 DEFAULT_BATCH = (1, 4, 16)
 # A dynamic plan is tuned for the training size and takes up to this times it.
@@ -43,6 +43,7 @@ class ExportOptions:
         dynamic: take any height and width that suit the network.
         precision: of ``STEM.onnx``, or, with ``trt``, of the plan; None is fp32 and, with ``trt``, fp16.
         norm_stats: where BatchNorm takes its statistics from.
+        io: what the artefacts take and give, see ``ImageSpec.dtype``.
         check: a folder of images to judge on; None takes the photographs that ship with the package.
         min_psnr: decibels that a half precision must reach.
         trt: also build a plan.
@@ -56,6 +57,7 @@ class ExportOptions:
     dynamic: bool = False
     precision: PrecisionChoice | None = None
     norm_stats: NormStats = "running"
+    io: Dtype = "uint8"
     check: Path | None = None
     min_psnr: float = MIN_PSNR_DB
     trt: bool = False
@@ -150,7 +152,7 @@ def _artefact_spec(spec: ModelSpec, source: Path, options: ExportOptions) -> Mod
     for size in options.sizes:
         spec.check_size(*size)
     fixed = None if options.dynamic else (*options.sizes, spec.working_size)[0]
-    return spec.with_changes(
+    return spec.with_io(options.io).with_changes(
         fixed_size=fixed,
         norm_stats=options.norm_stats,
         source_sha256=sha256(source),
@@ -183,7 +185,7 @@ class _Work:
         quality = candidate.quality
         if candidate.precision != "bf16":  # which ONNX Runtime does not compute on the CPU
             with OnnxRuntimeBackend(path) as backend:
-                found = compare(self.reference.outputs, backend, self.reference.frames)
+                found = compare(self.reference.outputs, on_frames(backend), self.reference.frames)
             failure = found.failure(exact=exact, min_psnr=self.options.min_psnr)
             if failure:
                 raise ExportError(f"{name} does not give the checkpoint's pictures: {failure}. Nothing was written.")

@@ -1,4 +1,4 @@
-"""From a generator to an ONNX file: uint8 NHWC frames in and out, dynamic batch, the ModelSpec inside."""
+"""From a generator to an ONNX file: frames in and out, dynamic batch, the ModelSpec inside."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_onnx(
     require("onnxscript", "export", "Writing an ONNX file")
     model = FrameModel(at_precision(generator, precision, islands), spec, DTYPES[precision]).eval()
     proto = _export(model, spec, BF16_OPSET if precision == "bf16" else OPSET)
-    _clean(proto, _dimensions(spec))
+    _clean(proto, _shape(spec))
     onnx.helper.set_model_props(proto, {METADATA_KEY: spec.to_json(), PRECISION_KEY: precision})
     large = proto.ByteSize() > MAX_BYTES
     if large:
@@ -83,19 +83,17 @@ def add_metadata(path: Path, entries: Mapping[str, str]) -> None:
 
 def _export(model: FrameModel, spec: ModelSpec, opset: int) -> Any:
     height, width = spec.fixed_size or _trace_size(spec)
-    moving = {0: torch.export.Dim.DYNAMIC}
-    if spec.fixed_size is None:
-        moving |= {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    moving = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(_shape(spec)) if isinstance(size, str)}
     try:
         with _quiet():
             # A batch of 2, because torch.export takes a traced 1 for a constant.
-            example = torch.zeros(2, height, width, spec.input.channels, dtype=torch.uint8)
+            example = torch.zeros(2, *spec.input.shape(height, width), dtype=getattr(torch, spec.input.dtype))
             program = torch.onnx.export(
                 model,
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes={"frames_NHWC": moving},
+                dynamic_shapes={"frames": moving},
                 opset_version=opset,
                 dynamo=True,
                 verbose=False,
@@ -118,9 +116,9 @@ def _trace_size(spec: ModelSpec) -> tuple[int, int]:
     return side, side + spec.size_multiple
 
 
-def _dimensions(spec: ModelSpec) -> tuple[str | int, str | int, str | int]:
-    """Names of the dimensions that may vary, and values of the others: (N, H, W)."""
-    return ("batch", *spec.fixed_size) if spec.fixed_size else ("batch", "height", "width")
+def _shape(spec: ModelSpec) -> tuple[str | int, ...]:
+    """The shape of a batch of frames: names of the dimensions that may vary, sizes of the others."""
+    return ("batch", *spec.input.shape(*(spec.fixed_size or ("height", "width"))))
 
 
 def _innermost(exc: BaseException) -> BaseException:
@@ -130,11 +128,11 @@ def _innermost(exc: BaseException) -> BaseException:
     return exc
 
 
-def _clean(proto: Any, dimensions: tuple[str | int, ...]) -> None:
+def _clean(proto: Any, shape: tuple[str | int, ...]) -> None:
     """Drop what the exporter leaves behind (stack traces with source paths); name nodes after their modules."""
     graph = proto.graph
     for value in (graph.input[0], graph.output[0]):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, dimensions, strict=False):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, shape, strict=True):
             if isinstance(name, str):
                 dimension.dim_param = name
     names = _node_names(graph)

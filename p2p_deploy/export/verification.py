@@ -9,7 +9,7 @@ from typing import Any
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.export.reference import make_reference
-from p2p_deploy.export.verify import Quality, compare
+from p2p_deploy.export.verify import Quality, compare, on_frames
 from p2p_deploy.files import sha256
 
 
@@ -52,6 +52,6 @@ def verify_model(model: Backend, checkpoint: Path, *, check: Path | None, min_ps
     loaded = load_checkpoint(checkpoint)
     spec = model.spec.with_changes(arch=loaded.spec.arch, arch_kwargs=loaded.spec.arch_kwargs)
     reference = make_reference(loaded.generator, spec, check)
-    quality = compare(reference.outputs, model, reference.frames)
+    quality = compare(reference.outputs, on_frames(model), reference.frames)
     failure = quality.failure(exact=model.precision == "fp32", min_psnr=min_psnr)
     return Verification(quality, failure, model.spec.source_sha256 == sha256(checkpoint))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from p2p_deploy import pixels
-from p2p_deploy.errors import InputError, ItemFailed, require
+from p2p_deploy.backends.base import Backend
+from p2p_deploy.errors import ExportError, InputError, ItemFailed, require
 from p2p_deploy.media.images import SUFFIXES, read_image
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
@@ -92,10 +93,27 @@ def check_images(spec: ModelSpec, folder: Path | None = None) -> Pixels:
     frames_NHWC = np.empty((len(files), height, width, spec.input.channels), np.uint8)
     for row_HWC, path in zip(frames_NHWC, files, strict=True):
         try:
-            pixels.fit_into(read_image(path)[0], row_HWC)
+            pixels.fit_into(read_image(path)[0], row_HWC, replace(spec.input, dtype="uint8"))
         except ItemFailed as exc:
             raise InputError(f"An image to check with cannot be used: {exc}") from exc
     return frames_NHWC
+
+
+def on_frames(model: Backend) -> Callable[[Pixels], Pixels]:
+    """A model as a function of uint8 frames (N, H, W, C), whatever form it takes and gives them in."""
+    spec = model.spec
+    if spec.input.dtype == "uint8":
+        return model
+
+    def run(frames_NHWC: Pixels) -> Pixels:
+        try:
+            return pixels.from_values(
+                model(pixels.to_values(frames_NHWC, spec.input.value_range)), spec.output.value_range
+            )
+        except ValueError as exc:
+            raise ExportError(f"{exc}, in {model.name} on {model.device}.") from exc
+
+    return run
 
 
 def compare(

@@ -38,7 +38,8 @@ class Frame:
         pts: presentation time stamp in units of ``time_base``; 0 for a still image.
         duration: how long it is shown, in units of ``time_base``; 0 for a still image.
         time_base: seconds per unit.
-        notes: conversions that lost something on the way to uint8, e.g. ``16-bit depth reduced to 8``.
+        notes: what was lost in reading it, e.g. ``alpha channel dropped``.
+        depth: bits a channel, 8 or 16.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Frame:
     duration: int = 0
     time_base: Fraction = Fraction(1)
     notes: tuple[str, ...] = ()
+    depth: int = 8
 
 
 class FrameSource(Protocol):
@@ -70,7 +72,7 @@ class FrameSource(Protocol):
         ...
 
     def decode(self, item: Item) -> tuple[Frame, Pixels]:
-        """Decode one frame into pixels (H, W, C) uint8, RGB or grey.
+        """Decode one frame into pixels (H, W, C) of its depth, RGB or grey.
 
         Raises:
             ItemFailed: the frame cannot be read.
@@ -89,7 +91,7 @@ class FrameSink(Protocol):
     path: Path
 
     def write(self, frame: Frame, pixels_HWC: Pixels) -> None:
-        """Append one frame's output, uint8 (H, W, C); ``frame`` says when it is shown.
+        """Append one frame's output, (H, W, C) of 8 or 16 bits; ``frame`` says when it is shown.
 
         Raises:
             ItemFailed: this output cannot be encoded.

@@ -13,17 +13,24 @@ import numpy as np
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.files import temporary_name, write_failure
 from p2p_deploy.media.base import EndOfStream, Frame, Item
-from p2p_deploy.pixels import Pixels
+from p2p_deploy.pixels import Pixels, to_depth
 
 _EXTRA_SAMPLES = 338  # tag of a TIFF
+DEPTH_LOST = "16-bit depth reduced to 8"
+DEEP_SUFFIXES = (".png", ".tif", ".tiff")  # which hold 16 bits a channel
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def read_image(path: Path) -> tuple[Pixels, tuple[str, ...]]:
+def read_image(path: Path, *, deep: bool = False) -> tuple[Pixels, tuple[str, ...]]:
     """Decode an image file.
 
+    Args:
+        path: the file.
+        deep: give 16-bit files as uint16 instead of reducing them.
+
     Returns:
-        (H, W, C) uint8, RGB (C = 3) or grey (C = 1), with the EXIF orientation applied; and notes of what was lost.
+        (H, W, C) uint8, or uint16, RGB (C = 3) or grey (C = 1), with the EXIF orientation applied; and notes of what
+        was lost.
 
     Raises:
         ItemFailed: the file is missing, empty, damaged, or no image.
@@ -47,10 +54,10 @@ def read_image(path: Path) -> tuple[Pixels, tuple[str, ...]]:
         notes.append("alpha channel dropped")
     elif _EXTRA_SAMPLES in _read_tiff(data)[0]:
         notes.append("alpha blended over black")  # libtiff's doing
-    if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        notes.append("16-bit depth reduced to 8")
-    elif image.dtype != np.uint8:
+    if image.dtype == np.uint16 and not deep:
+        image = to_depth(image, np.uint8)
+        notes.append(DEPTH_LOST)
+    elif image.dtype not in (np.uint8, np.uint16):
         raise ItemFailed(f"{path} holds {image.dtype} values; expected 8- or 16-bit whole numbers.")
     if image.ndim == 3:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), tuple(notes)
@@ -58,11 +65,15 @@ def read_image(path: Path) -> tuple[Pixels, tuple[str, ...]]:
 
 
 def encode_image(pixels_HWC: Pixels, suffix: str) -> bytes:
-    """Encode (H, W, C) uint8, RGB or grey, in the format that ``suffix`` names, with OpenCV's default quality.
+    """Encode (H, W, C), RGB or grey, in the format that ``suffix`` names, with OpenCV's default quality.
+
+    16-bit images keep their depth in ``DEEP_SUFFIXES`` and are written with 8 bits otherwise.
 
     Raises:
         ValueError: the format cannot hold this image.
     """
+    if suffix not in DEEP_SUFFIXES:
+        pixels_HWC = to_depth(pixels_HWC, np.uint8)
     bgr = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR) if pixels_HWC.shape[2] == 3 else pixels_HWC
     try:
         done, data = cv2.imencode(suffix, bgr)
@@ -123,8 +134,8 @@ class ImageSource:
         """Read and decode the file; see ``read_image``."""
         if item.index:
             raise EndOfStream
-        pixels, notes = read_image(self.path)
-        return Frame(0, pixels.shape[:2], pixels.shape[2], notes=notes), pixels
+        pixels, notes = read_image(self.path, deep=True)
+        return Frame(0, pixels.shape[:2], pixels.shape[2], notes=notes, depth=8 * pixels.itemsize), pixels
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from support import photo_crops
+from support import photo_crops, unet_spec
 
 import p2p_deploy
 from p2p_deploy.backends import BACKENDS, load
@@ -70,7 +70,7 @@ def test_writes_into_the_memory_of_the_slot_and_only_its_rows(model):
 def test_compacting_closes_the_gaps():
     from p2p_deploy.backends import Slot
 
-    slot = Slot(4, (1, 1, 1), (1, 1, 1))
+    slot = Slot(4, (1, 1), unet_spec(in_channels=1))
     slot.input[:, 0, 0, 0] = (10, 11, 12, 13)
     slot.compact([1, 3])
     assert slot.count == 2

@@ -90,3 +90,11 @@ def test_grey_frames_keep_their_channel_axis(tmp_path):
     with load(write_identity(tmp_path / "grey.onnx", channels=1)) as model:
         frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype=np.uint8)
         np.testing.assert_array_equal(model(frames), frames)
+
+
+def test_values_go_in_and_come_out_as_float32(tmp_path):
+    with load(write_identity(tmp_path / "values.onnx", io="float32")) as model:
+        values = np.random.default_rng(0).uniform(-2, 2, (2, 3, 32, 32)).astype(np.float32)
+        np.testing.assert_array_equal(model(values), values)
+        with pytest.raises(ValueError, match=r"expected float32 frames of shape \(N, 3, 32, 32\), got uint8"):
+            model(np.zeros((1, 32, 32, 3), np.uint8))

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from fake_gpu import Gpu, answer, assert_well
 from plans import SIZE, pretend_runtime, profile, write_plan
-from support import photo_crops, write_images
+from support import photo_crops, unet_spec, write_images
 
 import p2p_deploy
 from p2p_deploy.backends import load
 from p2p_deploy.errors import Failed, P2PError, StalePlan
 from p2p_deploy.media.images import read_image
+from p2p_deploy.pixels import to_values
 
 PACES = ("late", "early", "random")
 FLAVOURS = {"rtx": ("tensorrt_rtx", "1.7.1.116"), "tensorrt": ("tensorrt", "11.4.0.106")}
@@ -85,6 +86,18 @@ def test_writes_into_the_memory_of_the_slot_and_only_its_rows(model):
     assert slot.output.ctypes.data == address
     assert (slot.output[2:] == 77).all()
     assert (slot.output[:2] != 77).any()
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_values_go_in_and_come_out_as_float32(opened, pace):
+    values = to_values(pictures(5, SIZE), (-1, 1))
+    spec = unet_spec(size=SIZE).with_io("float32")
+    _, model = opened(pace, engine={"dtype": "FLOAT"}, sidecar={"spec": spec})
+    with model:
+        for batch in (2, 5, 5, 5):
+            np.testing.assert_array_equal(model(values[:batch]), answer(values[:batch]))
+        with pytest.raises(ValueError, match=r"expected float32 frames of shape \(N, 3, H, W\)"):
+            model(pictures(1, SIZE))
 
 
 def test_wrong_frames_are_refused_with_what_was_expected(model):
@@ -293,7 +306,7 @@ def test_a_trusted_plan_may_bring_its_code(opened):
 @pytest.mark.parametrize(
     ("engine", "said"),
     [
-        ({"channels": 1}, r"sidecar promises .*UINT8.*\(3,\).*the engine has .*\(1,\)"),
+        ({"channels": 1}, r"sidecar promises .*UINT8.*-1, 3\).*the engine has .*-1, 1\)"),
         ({"dtype": "FLOAT"}, r"sidecar promises .*UINT8.*the engine has .*FLOAT"),
         ({"profiles": (profile((1, 1, 2)),)}, r"sidecar promises batch 1 to 8.*the engine has batch 1 to 2"),
     ],

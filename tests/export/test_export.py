@@ -25,6 +25,7 @@ from p2p_deploy.export.verification import verify_model
 from p2p_deploy.files import sha256
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
+from p2p_deploy.pixels import to_values
 from p2p_deploy.precision import with_instance_statistics
 from p2p_deploy.sidecar import read_sidecar
 from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, QUALITY_KEY, ModelSpec
@@ -233,6 +234,28 @@ class TestNormStatistics:
         with pytest.raises(ExportError, match="has no BatchNorm"):
             export_checkpoint(tmp_path / "x.pt", tmp_path / "x.onnx", ExportOptions(norm_stats="instance"))
         assert export_checkpoint(tmp_path / "x.pt", tmp_path / "x.onnx").other_statistics is None
+
+
+class TestValues:
+    @pytest.mark.parametrize("dynamic", [False, True])
+    def test_float32_artefacts_give_the_networks_own_values(self, checkpoint, dynamic, tmp_path):
+        options = ExportOptions(io="float32", dynamic=dynamic, trt=not dynamic)
+        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", options)
+        assert report.quality.max_levels <= 1
+        frames = photo_crops(4, 64)
+        values = to_values(frames, (-1, 1))
+        with p2p_deploy.load(report.onnx) as model, torch.inference_mode():
+            expected = load_checkpoint(checkpoint).generator(torch.from_numpy(values)).numpy()
+            assert expected.std() > 0.1
+            np.testing.assert_allclose(model(values), expected, atol=1e-4)
+            if dynamic:
+                assert model(np.zeros((3, 3, 32, 96), np.float32)).shape == (3, 3, 32, 96)
+            found = verify_model(model, checkpoint, check=None, min_psnr=40)
+        assert found.failure is None
+        if report.plan:
+            sidecar = read_sidecar(report.plan.plan)
+            assert sidecar.spec.input.dtype == sidecar.spec.output.dtype == "float32"
+            assert report.plan.precision.half_share == 1
 
 
 class TestShapes:
