@@ -23,11 +23,8 @@ from p2p_deploy.spec import ImageSpec, ModelSpec
 
 NETWORKS = {
     "U-Net 256, BatchNorm": ("unet", {"num_downs": 8}, 256),
-    "U-Net 256, InstanceNorm, up-sampling head": (
-        "unet",
-        {"num_downs": 8, "norm": "instance", "head": "upsample"},
-        256,
-    ),
+    "U-Net 256, InstanceNorm": ("unet", {"num_downs": 8, "norm": "instance"}, 256),
+    "U-Net 256, InstanceNorm, up-sampling head": ("unet_upsample", {}, 256),
     "U-Net 128, BatchNorm": ("unet", {"num_downs": 7}, 128),
     "U-Net 128, InstanceNorm": ("unet", {"num_downs": 7, "norm": "instance"}, 128),
     "ResNet 9 blocks, 256": ("resnet", {"n_blocks": 9}, 256),

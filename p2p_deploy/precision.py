@@ -50,8 +50,8 @@ def with_instance_statistics(generator: nn.Module) -> nn.Module:
     for module in list(changed.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):
-                norm = nn.InstanceNorm2d(child.num_features, eps=child.eps, affine=True)
-                norm.load_state_dict({"weight": child.weight, "bias": child.bias})
+                norm = nn.InstanceNorm2d(child.num_features, eps=child.eps, affine=child.affine)
+                norm.load_state_dict(dict(child.named_parameters()))
                 setattr(module, name, norm.eval().requires_grad_(False))
     return changed
 

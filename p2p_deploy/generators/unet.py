@@ -11,25 +11,21 @@ and appendix 6.1.1.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 
 from p2p_deploy.errors import SpecError
 from p2p_deploy.generators.norms import Norm, make_norm
 
-Head = Literal["transposed", "upsample"]
-
 
 class Down(nn.Module):
     """LeakyReLU, 4x4 convolution with stride 2, norm: (N, C, H, W) to (N, C', H/2, W/2)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, activate: bool, norm: Norm | None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm, *, bias: bool, activate: bool) -> None:
         super().__init__()
         self.activation = nn.LeakyReLU(0.2) if activate else nn.Identity()
-        self.conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
-        self.norm = make_norm(norm, out_channels) if norm else nn.Identity()
+        self.conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
+        self.norm = make_norm(norm, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve height and width."""
@@ -39,11 +35,11 @@ class Down(nn.Module):
 class Up(nn.Module):
     """ReLU, 4x4 transposed convolution with stride 2, norm, dropout: (N, C, H, W) to (N, C', 2H, 2W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, norm: Norm | None, dropout: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm, *, bias: bool, dropout: bool) -> None:
         super().__init__()
         self.activation = nn.ReLU()
-        self.conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=not norm)
-        self.norm = make_norm(norm, out_channels) if norm else nn.Identity()
+        self.conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
+        self.norm = make_norm(norm, out_channels)
         self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,32 +47,13 @@ class Up(nn.Module):
         return self.dropout(self.norm(self.conv(self.activation(x))))
 
 
-class UpsampleHead(nn.Module):
-    """ReLU, nearest neighbours, 4x4 convolution: (N, C, H, W) to (N, C', 2H, 2W) without a checkerboard.
-
-    Takes the place of the outermost transposed convolution. The extra row and column of zeros at the top and the left
-    make up for the even kernel.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.activation = nn.ReLU()
-        self.upsample = nn.Upsample(scale_factor=2)
-        self.pad = nn.ZeroPad2d((1, 0, 1, 0))
-        self.conv = nn.Conv2d(in_channels, out_channels, 4, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Double height and width."""
-        return self.conv(self.pad(self.upsample(self.activation(x))))
-
-
 class UNet(nn.Module):
     """U-Net: (N, in_channels, H, W) to (N, out_channels, H, W), float, both in [-1, 1].
 
     Widths are ngf, 2 ngf, 4 ngf, 8 ngf, 8 ngf, … The outermost and the innermost down have no norm. Dropout follows
-    the num_downs - 5 ups that come after the innermost one, all 8 ngf wide. Height and width must be multiples of
-    2**num_downs. ``unet_256`` of the paper is num_downs=8, ngf=64; ``unet_128`` is num_downs=7. ``head`` is how the
-    outermost up doubles the size.
+    the num_downs - 5 ups that come after the innermost one, all 8 ngf wide. Convolutions have a bias where the norm is
+    InstanceNorm, which has no shift of its own in the published code; the outermost up always has one. Height and width
+    must be multiples of 2**num_downs. ``unet_256`` of the paper is num_downs=8, ngf=64; ``unet_128`` is num_downs=7.
 
     Raises:
         SpecError: for a depth or width that does not make a U-Net.
@@ -90,35 +67,33 @@ class UNet(nn.Module):
         num_downs: int = 8,
         ngf: int = 64,
         norm: Norm = "batch",
-        head: Head = "transposed",
         dropout: bool = True,
     ) -> None:
         if not 5 <= num_downs <= 12:
             raise SpecError(f"A U-Net has 5 to 12 downs, got num_downs={num_downs}.")
         if ngf < 1:
             raise SpecError(f"ngf, the width of the first layer, must be at least 1, got {ngf}.")
-        if head not in get_args(Head):
-            raise SpecError(f"head must be one of {', '.join(get_args(Head))}; got {head!r}.")
         super().__init__()
         self.num_downs = num_downs
         inner = num_downs - 1
+        bias = norm == "instance"
         width = [ngf * min(2**level, 8) for level in range(num_downs)]
         self.downs = nn.ModuleList(
             Down(
                 width[level - 1] if level else in_channels,
                 width[level],
+                norm if 0 < level < inner else "none",
+                bias=bias,
                 activate=level > 0,
-                norm=norm if 0 < level < inner else None,
             )
             for level in range(num_downs)
         )
         self.ups = nn.ModuleList(
-            UpsampleHead(2 * width[0], out_channels)
-            if level == 0 and head == "upsample"
-            else Up(
+            Up(
                 width[level] if level == inner else 2 * width[level],
                 width[level - 1] if level else out_channels,
-                norm=norm if level else None,
+                norm if level else "none",
+                bias=bias or level == 0,
                 dropout=dropout and 4 <= level < inner,
             )
             for level in range(num_downs)

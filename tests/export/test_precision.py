@@ -22,7 +22,7 @@ from p2p_deploy.precision import (
 VARIANTS = {
     "unet": {"num_downs": 5},
     "unet, instance": {"num_downs": 5, "norm": "instance"},
-    "unet, instance, upsample": {"num_downs": 5, "norm": "instance", "head": "upsample"},
+    "unet_upsample": {"num_downs": 5},
     "resnet": {"n_blocks": 2},
     "resnet, batch": {"n_blocks": 2, "norm": "batch"},
 }

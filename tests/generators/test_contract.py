@@ -17,10 +17,18 @@ VARIANTS = {
     "unet": {"num_downs": 5},
     "unet 7": {"num_downs": 7, "ngf": 2},
     "unet instance": {"num_downs": 5, "norm": "instance"},
-    "unet instance upsample": {"num_downs": 5, "norm": "instance", "head": "upsample"},
+    "unet none": {"num_downs": 5, "norm": "none"},
+    "unet_upsample": {"num_downs": 5},
+    "unet_upsample batch": {"num_downs": 6, "norm": "batch"},
     "resnet": {"n_blocks": 2},
     "resnet batch": {"n_blocks": 2, "norm": "batch"},
     "resnet 4 downs": {"n_blocks": 1, "n_downs": 4},
+    "resnet resize": {"n_blocks": 1, "up_by": "resize"},
+    "resnet zeros": {"n_blocks": 1, "norm": "none", "padding": "zeros"},
+    "local_enhancer": {"n_blocks": 1, "n_downs": 2, "n_local_blocks": 1},
+    "local_enhancer two batch": {"n_blocks": 1, "n_downs": 1, "n_local_blocks": 1, "n_enhancers": 2, "norm": "batch"},
+    "spade": {},
+    "spade most batch": {"upsampling": "most", "norm": "batch"},
 }
 
 
@@ -40,7 +48,8 @@ def make(variant, **kwargs):
         if isinstance(module, torch.nn.BatchNorm2d):  # statistics that folding and exporting must not lose
             torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
-            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+            if module.affine:
+                torch.nn.init.uniform_(module.bias, -0.5, 0.5)
     return generator.eval()
 
 
@@ -79,7 +88,8 @@ def test_a_frame_alone_equals_the_frame_in_a_batch(variant):
 def test_folding_batchnorm_changes_nothing(variant):
     generator = make(variant)
     folded = fold_batchnorm(generator)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    # SPADE's come before the convolutions, and have nothing of their own to fold.
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) and module.affine for module in folded.modules())
     x = torch.rand(1, 3, generator.min_size, generator.min_size) * 2 - 1
     torch.testing.assert_close(folded(x), generator(x), atol=1e-5, rtol=1e-4)
 

@@ -1,0 +1,176 @@
+"""Reading files of weights that may come from anywhere: tensors, texts and numbers, and nothing that could run."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from p2p_deploy.errors import CheckpointError
+
+# Where training programs keep the weights among other things, the most specific first.
+WRAPPERS = ("params_ema", "ema", "netG", "generator", "gen", "G", "state_dict", "model_state_dict", "model", "params")
+# What parallel training and compilation put before every key, and what a whole training module calls its generator.
+PREFIXES = ("module.", "_orig_mod.", "netG.", "generator.", "gen.", "G.", "model_G.", "net_g.")
+_MAX_LAYERS = 8
+
+
+def read_file(path: Path) -> Any:
+    """What ``torch.save`` wrote, without executing anything from it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no PyTorch file, or holds pickled objects.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks about the pickle protocol of files that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"{path} does not exist.") from exc
+    except OSError as exc:
+        raise CheckpointError(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+    except pickle.UnpicklingError as exc:
+        raise CheckpointError(_pickled(path, str(exc))) from exc
+    except Exception as exc:  # torch raises whatever its readers meet in a damaged file
+        raise CheckpointError(
+            f"{path} is damaged or is not a checkpoint ({first_line(exc)}). Copy or train it again."
+        ) from exc
+
+
+def _pickled(path: Path, complaint: str) -> str:
+    """What to say of a file that is more than weights."""
+    head = path.read_bytes()[:16]
+    if head[8:9] == b"{" and head[1:8].strip(b"\0") == head[1:8][:0] or head[8:10] in (b'{"', b"{ "):
+        return (
+            f"{path} seems to be a safetensors file; expected a file that torch.save wrote. Load it where it was made "
+            "and save it with torch.save(state_dict, FILE)."
+        )
+    found = re.search(r"GLOBAL ([\w.]+)", complaint)
+    if found and not found[1].startswith(("torch.", "numpy.", "collections.")):
+        return (
+            f"{path} holds pickled Python objects ({found[1]}), not only weights. Loading them could run any code, so it "
+            "was refused and nothing was executed. If you trust the file, turn it into weights where its program is "
+            f'installed: model = torch.load("{path.name}", weights_only=False); '
+            f'torch.save(model.state_dict(), "{path.stem}_weights.pth")'
+        )
+    return (
+        f"{path} holds pickled Python objects, or is no PyTorch file. Unpickling them could run any code, so it was "
+        "refused and nothing was executed; expected a file of weights, such as torch.save(model.state_dict(), FILE) writes."
+    )
+
+
+def first_line(exc: Exception) -> str:
+    """What torch says, without its advice to unpickle anyway."""
+    line = str(exc).partition("\n")[0].partition("Re-running")[0].strip()
+    return line or type(exc).__name__
+
+
+def is_plain(value: Any) -> bool:
+    """Whether this is an ordinary tensor of real numbers that lies in memory."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not value.is_complex()
+        and not value.is_quantized
+    )
+
+
+def state_dict_of(contents: Any, part: str | None) -> dict[str, Tensor]:
+    """The weights of one network among what a file holds: wrappers opened, prefixes that all keys share removed.
+
+    Args:
+        contents: what ``read_file`` gave.
+        part: the wrapper or prefix to take, where a file holds several networks.
+
+    Raises:
+        CheckpointError: there are no weights, or several networks to choose from.
+    """
+    weights = _without_prefix(_unwrap(contents, part), part)
+    unusable = [key for key, value in weights.items() if not is_plain(value)]
+    if unusable:
+        raise CheckpointError(f"{unusable[0]} is not a plain tensor of real numbers; expected weights only.")
+    return weights
+
+
+def _unwrap(contents: Any, part: str | None) -> dict[str, Any]:
+    for _ in range(_MAX_LAYERS):
+        if not isinstance(contents, Mapping):
+            raise CheckpointError(f"holds a {type(contents).__name__}; expected the weights of a generator.")
+        if contents and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in contents.items()):
+            return dict(contents)
+        if {"state", "param_groups"} <= contents.keys():
+            raise CheckpointError("is the state of an optimizer, without a network; expected the weights of a generator.")
+        inner = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Mapping)}
+        if part in inner:
+            contents, part = inner[part], None
+            continue
+        wrapper = next((name for name in WRAPPERS if name in inner), None)
+        if wrapper is None:
+            raise CheckpointError(_no_weights(contents, inner))
+        contents = inner[wrapper]
+    raise CheckpointError(f"is wrapped more than {_MAX_LAYERS} times; expected the weights of a generator.")
+
+
+def _no_weights(contents: Mapping[Any, Any], inner: Mapping[str, Any]) -> str:
+    networks = [key for key, value in inner.items() if any(isinstance(item, Tensor) for item in value.values())]
+    if networks:
+        return f"holds several networks ({', '.join(networks[:6])}); say which with --arch-part, such as {networks[0]}."
+    keys = ", ".join(sorted(str(key) for key in contents)[:5])
+    return f"holds no weights (keys: {keys or 'none'}); expected the weights of a generator."
+
+
+def _without_prefix(weights: dict[str, Any], part: str | None) -> dict[str, Any]:
+    """Remove what every key begins with; of a whole training module, keep the generator."""
+    for _ in range(_MAX_LAYERS):
+        wanted = [f"{part}."] if part else PREFIXES
+        whole = next((prefix for prefix in wanted if all(key.startswith(prefix) for key in weights)), None)
+        some = next((prefix for prefix in wanted[2:] or wanted if any(key.startswith(prefix) for key in weights)), None)
+        prefix = whole or some
+        if prefix is None or not weights:
+            return weights
+        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        part = None
+    return weights
+
+
+def fold_spectral_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Divide the weights that spectral norm was trained with by their largest singular value, as eval mode does.
+
+    Miyato et al.: Spectral Normalization for Generative Adversarial Networks (ICLR 2018), section 2.1. Both forms that
+    torch has had are read: ``weight_orig`` with ``weight_u`` and ``weight_v``, and ``parametrizations.weight``.
+
+    Raises:
+        CheckpointError: vectors are missing or do not fit.
+    """
+    folded = dict(weights)
+    for key in weights:
+        for ending, u_ending, v_ending in (
+            ("weight_orig", "weight_u", "weight_v"),
+            ("parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"),
+        ):
+            if key != ending and not key.endswith(f".{ending}"):
+                continue
+            stem = key.removesuffix(ending)
+            original = folded.pop(key)
+            u, v = folded.pop(stem + u_ending, None), folded.pop(stem + v_ending, None)
+            if u is not None and v is not None:
+                folded[f"{stem}weight"] = _normalised(key, original, u, v)
+            elif f"{stem}weight" not in folded:  # files older than torch 1.0 have the result itself beside it
+                raise CheckpointError(f"{key} was trained with spectral norm, and its vectors u and v are missing.")
+    return folded
+
+
+def _normalised(key: str, original: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    matrix = original.flatten(1)
+    if u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
+        raise CheckpointError(
+            f"{key} has the shape {tuple(original.shape)}, its spectral norm {tuple(u.shape)} and {tuple(v.shape)}; "
+            "they do not belong together."
+        )
+    return original / torch.dot(u.to(matrix.dtype), torch.mv(matrix, v.to(matrix.dtype)))
