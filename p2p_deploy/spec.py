@@ -22,8 +22,9 @@ MAX_SIDE = 65_536
 MAX_VALUE = 1e6
 
 Color = Literal["rgb", "gray"]
-Dtype = Literal["uint8", "float32"]
-Kind = Literal["image"]
+Dtype = Literal["uint8", "int32", "float32"]
+Kind = Literal["image", "labels", "instances"]
+MAX_CLASSES = 65_536
 NormStats = Literal["running", "instance"]
 Direction = Literal["AtoB", "BtoA"]
 
@@ -40,9 +41,11 @@ class ImageSpec:
         channels: number of channels in a frame, 3 for ``rgb`` and 1 for ``gray``.
         color: channel order of the frame.
         dtype: what crosses the border of the artefact: ``uint8`` frames (N, H, W, C) from 0 to 255, or ``float32``
-            values (N, C, H, W) in ``value_range``.
-        value_range: what black and white (0 and 255) are inside the network.
-        kind: what the values mean.
+            values (N, C, H, W) in ``value_range``. Labels and instances are (N, H, W, 1), ``int32``, or ``uint8`` where
+            there are no more than 256 classes.
+        value_range: what black and white (0 and 255) are inside the network; of no meaning for labels and instances.
+        kind: a picture; a map of classes from 0; or a map of instances, any numbers, of which only the edges matter.
+        classes: how many classes labels have; None for the others.
     """
 
     channels: int
@@ -50,6 +53,7 @@ class ImageSpec:
     dtype: Dtype = "uint8"
     value_range: tuple[float, float] = (-1.0, 1.0)
     kind: Kind = "image"
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         _choice("color", self.color, get_args(Color))
@@ -61,10 +65,24 @@ class ImageSpec:
                 f"A {self.color} image has {_CHANNELS[self.color]} channels, the spec says {self.channels}."
             )
         low, high = _pair("value_range", self.value_range, (int, float))
+        self._check_kind()
         if not -MAX_VALUE <= low < high <= MAX_VALUE:
             raise SpecError(
                 f"value_range must be (low, high) with low < high and within ±{MAX_VALUE:g}, got {self.value_range!r}."
             )
+
+    def _check_kind(self) -> None:
+        if self.kind == "labels":
+            _integer("classes", self.classes, 1, MAX_CLASSES)
+        elif self.classes is not None:
+            raise SpecError(f"classes are for labels, got {self.classes!r} for {self.kind}.")
+        expected = {
+            "image": ("uint8", "float32"),
+            "labels": ("uint8",) if (self.classes or 0) <= 256 else ("int32",),
+            "instances": ("int32",),
+        }
+        if self.dtype not in expected[self.kind]:
+            raise SpecError(f"{self.kind} of this kind are {' or '.join(expected[self.kind])}, got {self.dtype}.")
 
     @property
     def channels_first(self) -> bool:
@@ -91,6 +109,21 @@ class ImageSpec:
         if channels not in colors:
             raise SpecError(f"Images have 1 (grey) or 3 (RGB) channels, got {channels}.")
         return cls(channels=channels, color=colors[channels])
+
+    @classmethod
+    def for_labels(cls, classes: int) -> ImageSpec:
+        """A map of classes, numbered from 0.
+
+        Raises:
+            SpecError: for a number of classes that is no number of classes.
+        """
+        _integer("classes", classes, 1, MAX_CLASSES)
+        return cls(1, "gray", "uint8" if classes <= 256 else "int32", kind="labels", classes=classes)
+
+    @classmethod
+    def for_instances(cls) -> ImageSpec:
+        """A map of instances."""
+        return cls(1, "gray", "int32", kind="instances")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +172,24 @@ class ModelSpec:
         _choice("direction", self.direction, get_args(Direction))
         _integer("size_multiple", self.size_multiple, 1, MAX_SIDE)
         _integer("min_size", self.min_size, 1, MAX_SIDE)
-        if len(self.inputs) != 1:
-            raise SpecError(f"This version runs networks with one input image, the spec lists {len(self.inputs)}.")
+        kinds = tuple(image.kind for image in self.inputs)
+        if kinds not in (("image",), ("labels",), ("labels", "instances")) or self.output.kind != "image":
+            raise SpecError(
+                f"A network takes an image, labels, or labels and instances, and gives an image; the spec lists "
+                f"{', '.join(kinds) or 'nothing'} and {self.output.kind}."
+            )
         for label, size in (("train_size", self.train_size), ("fixed_size", self.fixed_size)):
             if size is not None:
                 self.check_size(*_pair(label, size, (int,)), label=label)
 
     @property
     def input(self) -> ImageSpec:
-        """The one input image."""
+        """The image, or the labels."""
         return self.inputs[0]
 
     def with_io(self, dtype: Dtype) -> ModelSpec:
-        """A copy that takes and gives images of this element type."""
-        inputs = tuple(replace(image, dtype=dtype) for image in self.inputs)
+        """A copy that takes and gives images of this element type; labels and instances stay what they are."""
+        inputs = tuple(replace(image, dtype=dtype) if image.kind == "image" else image for image in self.inputs)
         return replace(self, inputs=inputs, output=replace(self.output, dtype=dtype))
 
     @property
@@ -261,12 +298,13 @@ def _image_to_dict(image: ImageSpec) -> dict[str, Any]:
         "dtype": image.dtype,
         "value_range": list(image.value_range),
         "kind": image.kind,
+        **({"classes": image.classes} if image.classes is not None else {}),
     }
 
 
 def _image_from_dict(data: Mapping[str, Any]) -> ImageSpec:
     fields = {key: data[key] for key in ("channels", "color", "dtype", "kind")}
-    return ImageSpec(**fields, value_range=tuple(data["value_range"]))
+    return ImageSpec(**fields, value_range=tuple(data["value_range"]), classes=data.get("classes"))
 
 
 def _choice(label: str, value: Any, allowed: tuple[str, ...]) -> None:

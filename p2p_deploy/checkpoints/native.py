@@ -7,17 +7,16 @@ A ``torch.save`` file of a dict with four keys: ``format`` (a marker), ``spec`` 
 from __future__ import annotations
 
 import json
-import pickle
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from p2p_deploy.errors import CheckpointError, OutputError, P2PError, SpecError
+from p2p_deploy.checkpoints.reading import first_line, is_plain
+from p2p_deploy.errors import CheckpointError, OutputError, P2PError
 from p2p_deploy.files import replacing
 from p2p_deploy.generators import build_generator
 from p2p_deploy.spec import ModelSpec
@@ -27,11 +26,23 @@ FORMAT = "p2p-deploy checkpoint"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A generator with its weights, in eval mode on the CPU in float32, and what is known about it."""
+    """A generator with its weights, in eval mode on the CPU in float32, and what is known about it.
+
+    Attributes:
+        spec: what the generator is.
+        generator: the network.
+        training: what our trainers noted: steps, options, losses.
+        family: whose file it is, in words.
+        inferred: what the keys of a foreign file told.
+        assumed: what they did not tell, and what was taken instead.
+    """
 
     spec: ModelSpec
     generator: nn.Module
-    training: Mapping[str, Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    family: str = "p2p-deploy"
+    inferred: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 def save_checkpoint(path: Path, spec: ModelSpec, generator: nn.Module, training: Mapping[str, Any]) -> None:
@@ -52,20 +63,21 @@ def save_checkpoint(path: Path, spec: ModelSpec, generator: nn.Module, training:
         try:
             torch.save(contents, temporary)
         except RuntimeError as exc:  # torch's writer says nothing of the disk's reason
-            raise OutputError(f"{path} cannot be written; the disk may be full ({_first_line(exc)}).") from exc
+            raise OutputError(f"{path} cannot be written; the disk may be full ({first_line(exc)}).") from exc
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without executing anything from it.
+def is_native(contents: Any) -> bool:
+    """Whether this is what ``save_checkpoint`` wrote."""
+    return isinstance(contents, dict) and contents.get("format") == FORMAT
+
+
+def open_native(path: Path, contents: Mapping[str, Any]) -> Checkpoint:
+    """Read our own checkpoint.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not a checkpoint, holds pickled objects, or its weights do not
-            fit the network it names.
+        CheckpointError: it is incomplete or was altered, or its weights do not fit the network it names.
         SpecError: its ModelSpec cannot be read.
     """
-    contents = _read(path)
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise CheckpointError(f"{path} {_describe(contents)}; expected a checkpoint written by p2p train.")
     try:
         spec = ModelSpec.from_json(contents["spec"])
         training = json.loads(contents["training"], parse_constant=lambda name: None)  # NaN is no JSON
@@ -77,63 +89,31 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(spec, _with_weights(path, spec, weights), training)
 
 
-def _read(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks about the pickle protocol of files that are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as exc:
-        raise CheckpointError(f"{path} does not exist.") from exc
-    except OSError as exc:
-        raise CheckpointError(f"{path} cannot be read: {exc.strerror or exc}.") from exc
-    except pickle.UnpicklingError as exc:
-        raise CheckpointError(
-            f"{path} holds pickled Python objects, or is no PyTorch file. Unpickling them could run any code, so it "
-            "was refused and nothing was executed; expected a checkpoint written by p2p train."
-        ) from exc
-    except Exception as exc:  # torch raises whatever its readers meet in a damaged file
-        raise CheckpointError(
-            f"{path} is damaged or is not a checkpoint ({_first_line(exc)}). Copy or train it again."
-        ) from exc
-
-
-def _first_line(exc: Exception) -> str:
-    """What torch says, without its advice to unpickle anyway."""
-    line = str(exc).partition("\n")[0].partition("Re-running")[0].strip()
-    return line or type(exc).__name__
-
-
-def _describe(contents: Any) -> str:
-    if isinstance(contents, dict) and any(isinstance(value, torch.Tensor) for value in contents.values()):
-        return f"is a state dict of another program (first key {next(iter(contents))!r})"
-    if isinstance(contents, dict):
-        keys = ", ".join(sorted(str(key) for key in contents)[:5])
-        return f"is a PyTorch file of another program (keys: {keys or 'none'})"
-    return f"holds a {type(contents).__name__}"
-
-
-def _is_plain(value: Any) -> bool:
-    return (
-        isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
-        and not value.is_meta
-        and not value.is_complex()
-        and not value.is_quantized
-    )
-
-
 def _with_weights(path: Path, spec: ModelSpec, weights: Any) -> nn.Module:
-    """Build the network without memory, then take the tensors over, so that a lying spec cannot ask for terabytes."""
-    unusable = [name for name, value in weights.items() if not _is_plain(value)] if isinstance(weights, dict) else []
+    unusable = [name for name, value in weights.items() if not is_plain(value)] if isinstance(weights, dict) else []
     if unusable:
         raise CheckpointError(f"{path}: {unusable[0]} is not a plain tensor of real numbers; train it again.")
     try:
-        with torch.device("meta"):
-            generator = build_generator(spec.arch, spec.arch_kwargs)
-        generator.load_state_dict(weights, strict=True, assign=True)
+        return with_weights(spec.arch, spec.arch_kwargs, weights)
     except P2PError as exc:
-        raise SpecError(f"{path}: {exc}") from exc
+        raise type(exc)(f"{path}: {exc}") from exc
+
+
+def with_weights(arch: str, arch_kwargs: Mapping[str, Any], weights: Any) -> nn.Module:
+    """Build a network without memory, then take tensors over, so that a lying file cannot ask for terabytes.
+
+    Returns:
+        The network in eval mode, float32, without gradients.
+
+    Raises:
+        SpecError: there is no such network.
+        CheckpointError: the weights do not fit it.
+    """
+    with torch.device("meta"):
+        generator = build_generator(arch, arch_kwargs)
+    try:
+        generator.load_state_dict(weights, strict=True, assign=True)
     except Exception as exc:  # a wrong key, shape or type, each with torch's own words
         reason = " ".join(str(exc).split())[:400]
-        raise CheckpointError(f"{path}: the weights do not fit {spec.arch} {dict(spec.arch_kwargs)}: {reason}") from exc
+        raise CheckpointError(f"the weights do not fit {arch} {dict(arch_kwargs)}: {reason}") from exc
     return generator.float().eval().requires_grad_(False)

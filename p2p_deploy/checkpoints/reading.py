@@ -16,8 +16,6 @@ from p2p_deploy.errors import CheckpointError
 
 # Where training programs keep the weights among other things, the most specific first.
 WRAPPERS = ("params_ema", "ema", "netG", "generator", "gen", "G", "state_dict", "model_state_dict", "model", "params")
-# What parallel training and compilation put before every key, and what a whole training module calls its generator.
-PREFIXES = ("module.", "_orig_mod.", "netG.", "generator.", "gen.", "G.", "model_G.", "net_g.")
 _MAX_LAYERS = 8
 
 
@@ -46,7 +44,7 @@ def read_file(path: Path) -> Any:
 def _pickled(path: Path, complaint: str) -> str:
     """What to say of a file that is more than weights."""
     head = path.read_bytes()[:16]
-    if head[8:9] == b"{" and head[1:8].strip(b"\0") == head[1:8][:0] or head[8:10] in (b'{"', b"{ "):
+    if head[8:10] == b'{"':
         return (
             f"{path} seems to be a safetensors file; expected a file that torch.save wrote. Load it where it was made "
             "and save it with torch.save(state_dict, FILE)."
@@ -54,14 +52,14 @@ def _pickled(path: Path, complaint: str) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", complaint)
     if found and not found[1].startswith(("torch.", "numpy.", "collections.")):
         return (
-            f"{path} holds pickled Python objects ({found[1]}), not only weights. Loading them could run any code, so it "
-            "was refused and nothing was executed. If you trust the file, turn it into weights where its program is "
+            f"{path} holds pickled Python objects ({found[1]}), not only weights. Loading them could run any code, so "
+            "it was refused and nothing was executed. If you trust the file, turn it into weights where its program is "
             f'installed: model = torch.load("{path.name}", weights_only=False); '
             f'torch.save(model.state_dict(), "{path.stem}_weights.pth")'
         )
     return (
         f"{path} holds pickled Python objects, or is no PyTorch file. Unpickling them could run any code, so it was "
-        "refused and nothing was executed; expected a file of weights, such as torch.save(model.state_dict(), FILE) writes."
+        "refused and nothing was executed; expected weights, such as torch.save(model.state_dict(), FILE) writes."
     )
 
 
@@ -76,22 +74,25 @@ def is_plain(value: Any) -> bool:
     return (
         isinstance(value, torch.Tensor)
         and value.layout == torch.strided
+        and not value.is_meta
         and not value.is_complex()
         and not value.is_quantized
+        # One number can pretend to be any number of them by a stride of 0.
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
     )
 
 
 def state_dict_of(contents: Any, part: str | None) -> dict[str, Tensor]:
-    """The weights of one network among what a file holds: wrappers opened, prefixes that all keys share removed.
+    """The weights among what a file holds, with every wrapper around them opened.
 
     Args:
         contents: what ``read_file`` gave.
-        part: the wrapper or prefix to take, where a file holds several networks.
+        part: the wrapper to take, where a file holds several networks.
 
     Raises:
         CheckpointError: there are no weights, or several networks to choose from.
     """
-    weights = _without_prefix(_unwrap(contents, part), part)
+    weights = _unwrap(contents, part)
     unusable = [key for key, value in weights.items() if not is_plain(value)]
     if unusable:
         raise CheckpointError(f"{unusable[0]} is not a plain tensor of real numbers; expected weights only.")
@@ -105,7 +106,9 @@ def _unwrap(contents: Any, part: str | None) -> dict[str, Any]:
         if contents and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in contents.items()):
             return dict(contents)
         if {"state", "param_groups"} <= contents.keys():
-            raise CheckpointError("is the state of an optimizer, without a network; expected the weights of a generator.")
+            raise CheckpointError(
+                "is the state of an optimizer, without a network; expected the weights of a generator."
+            )
         inner = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Mapping)}
         if part in inner:
             contents, part = inner[part], None
@@ -123,20 +126,6 @@ def _no_weights(contents: Mapping[Any, Any], inner: Mapping[str, Any]) -> str:
         return f"holds several networks ({', '.join(networks[:6])}); say which with --arch-part, such as {networks[0]}."
     keys = ", ".join(sorted(str(key) for key in contents)[:5])
     return f"holds no weights (keys: {keys or 'none'}); expected the weights of a generator."
-
-
-def _without_prefix(weights: dict[str, Any], part: str | None) -> dict[str, Any]:
-    """Remove what every key begins with; of a whole training module, keep the generator."""
-    for _ in range(_MAX_LAYERS):
-        wanted = [f"{part}."] if part else PREFIXES
-        whole = next((prefix for prefix in wanted if all(key.startswith(prefix) for key in weights)), None)
-        some = next((prefix for prefix in wanted[2:] or wanted if any(key.startswith(prefix) for key in weights)), None)
-        prefix = whole or some
-        if prefix is None or not weights:
-            return weights
-        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-        part = None
-    return weights
 
 
 def fold_spectral_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,100 @@
+"""Files of other programs: weights without a word about what they are, from their keys to a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from p2p_deploy import __version__
+from p2p_deploy.checkpoints.detect import recognise
+from p2p_deploy.checkpoints.found import Assumptions, Found
+from p2p_deploy.checkpoints.native import Checkpoint, with_weights
+from p2p_deploy.checkpoints.reading import fold_spectral_norm, state_dict_of
+from p2p_deploy.errors import CheckpointError, P2PError
+from p2p_deploy.generators.featured import Featured
+from p2p_deploy.spec import ModelSpec
+
+
+def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
+    """Recognise the network that some weights are of, and load them into ours.
+
+    Raises:
+        CheckpointError: they are no generator of a family we know, keys or shapes do not fit, or what the user says
+            contradicts them.
+    """
+    try:
+        weights = fold_spectral_norm(state_dict_of(contents, assume.part))
+        found, weights = recognise(weights, assume)
+        generator = _with_encoded(_generator(found, weights), found, assume.encoded)
+        spec = _spec(path, found, generator)
+    except P2PError as exc:
+        raise CheckpointError(f"{path}: {exc}" if _is_sentence_of_its_own(exc) else f"{path} {exc}") from exc
+    return Checkpoint(
+        spec=spec, generator=generator, family=found.family, inferred=found.inferred, assumed=found.assumed
+    )
+
+
+def _is_sentence_of_its_own(exc: P2PError) -> bool:
+    return not str(exc).startswith(("holds ", "is ", "seems ", "looks "))
+
+
+def _generator(found: Found, weights: Mapping[str, Tensor]) -> nn.Module:
+    renamed = {ours: weights[theirs] for theirs, ours in found.renamed.items()}
+    for key in [key for key in renamed if key.endswith("running_mean")]:  # counted by torch since 0.4.1, of no use here
+        renamed.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    if found.arch_kwargs.get("z_dim"):
+        renamed["z"] = torch.zeros(found.arch_kwargs["z_dim"])
+    return with_weights(found.arch, found.arch_kwargs, renamed)
+
+
+def _with_encoded(generator: nn.Module, found: Found, file: Path | None) -> nn.Module:
+    """Put in what an encoder would give."""
+    z_dim, features = found.arch_kwargs.get("z_dim", 0), found.features
+    if not z_dim and not features:
+        if file:
+            raise CheckpointError("this network takes nothing from an encoder; leave out --arch-encoded.")
+        return generator
+    if z_dim:
+        if file:
+            generator.z = torch.from_numpy(_read_numbers(file, [(z_dim,)]))
+        return generator
+    classes = found.inputs[0].classes or 0
+    table = np.zeros((classes, features), np.float32)
+    if file:
+        table[...] = _read_numbers(file, [(features,), (classes, features)])
+    return Featured(generator, torch.from_numpy(table)).eval().requires_grad_(False)
+
+
+def _read_numbers(file: Path, shapes: list[tuple[int, ...]]) -> np.ndarray:
+    expected = " or ".join(map(str, shapes))
+    try:
+        numbers = np.load(file, allow_pickle=False)
+    except OSError as exc:
+        raise CheckpointError(f"{file} cannot be read: {exc.strerror or exc}.") from exc
+    except ValueError as exc:
+        raise CheckpointError(f"{file} is not a .npy file of numbers; expected one of the shape {expected}.") from exc
+    usable = isinstance(numbers, np.ndarray) and numbers.dtype.kind in "fiu" and numbers.shape in shapes
+    if not usable or not np.isfinite(numbers).all():
+        received = f"{getattr(numbers, 'dtype', type(numbers).__name__)} of shape {getattr(numbers, 'shape', '-')}"
+        raise CheckpointError(f"{file} holds {received}; expected finite numbers of the shape {expected}.")
+    return numbers.astype(np.float32)
+
+
+def _spec(path: Path, found: Found, generator: Any) -> ModelSpec:
+    return ModelSpec(
+        name=path.stem,
+        arch=found.arch,
+        arch_kwargs=found.arch_kwargs,
+        inputs=found.inputs,
+        output=found.output,
+        size_multiple=generator.size_multiple,
+        min_size=generator.min_size,
+        train_size=found.train_size,
+        fixed_size=getattr(generator, "fixed_size", None),
+        created_with=f"p2p-deploy {__version__}",
+    )
