@@ -1,4 +1,4 @@
-"""The module that is deployed: pixels in, pixels out, the generator in between.
+"""The module that is deployed: pixels or labels in, pixels out, the generator in between.
 
 Exporting this module, and not the bare generator, gives every runtime the same pixel arithmetic. The cast stands first
 on the way in and last on the way out because TensorRT allows UINT8 only directly beside a Cast.
@@ -13,11 +13,11 @@ from p2p_deploy.spec import ModelSpec
 
 
 class FrameModel(nn.Module):
-    """Frames (N, H, W, C_in) uint8 to frames (N, H, W, C_out) uint8, the channel order as in the spec.
+    """Images or label maps to images, in the forms that a spec names; see ``ImageSpec.dtype``.
 
-    Pixels 0..255 are mapped linearly onto the spec's value range and back, rounded half to even and clamped, in float32
-    whatever the generator's precision. Where the spec says float32, values (N, C, H, W) go in and come out as the
-    generator has them.
+    Frames (N, H, W, C) uint8 are mapped linearly from 0..255 onto the spec's value range and back, rounded half to even
+    and clamped, in float32 whatever the generator's precision. Values (N, C, H, W) float32 go in and come out as the
+    generator has them. Labels (N, H, W, 1) become one-hot channels, and instances (N, H, W, 1) one channel of edges.
 
     Args:
         generator: maps (N, C_in, H, W) to (N, C_out, H, W) in the spec's ranges, normally in eval mode.
@@ -29,27 +29,55 @@ class FrameModel(nn.Module):
         super().__init__()
         self.generator = generator
         self.dtype = dtype
-        self.takes_values = spec.input.dtype == "float32"
+        self.input, self.output = spec.input, spec.output
         self.input_low, self.input_high = spec.input.value_range
         self.output_low, self.output_high = spec.output.value_range
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Translate a batch, in the form that the spec names."""
-        return self.translate(frames) if self.takes_values else to_frames(self.levels(frames))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Translate a batch: one tensor for each of the spec's inputs."""
+        if self.output.dtype == "float32":
+            return self.translate(self.values(*inputs))
+        return to_frames(self.levels(*inputs))
 
-    def levels(self, frames_NHWC: Tensor) -> Tensor:
+    def levels(self, *inputs: Tensor) -> Tensor:
         """Frames before rounding: (N, C_out, H, W) float32 in grey levels, where NaN and infinity still show."""
-        y = self.translate(self.values(frames_NHWC))
+        y = self.translate(self.values(*inputs))
         return (y - self.output_low) * (255 / (self.output_high - self.output_low))
 
-    def values(self, frames_NHWC: Tensor) -> Tensor:
-        """What the generator is given for uint8 frames: (N, C_in, H, W) float32 in the spec's range."""
-        x = frames_NHWC.to(torch.float32).permute(0, 3, 1, 2)
+    def values(self, *inputs: Tensor) -> Tensor:
+        """What the generator is given: (N, C_in, H, W) float32."""
+        if self.input.kind == "labels":
+            channels = [one_hot(inputs[0], self.input.classes or 0), *(edges(instances) for instances in inputs[1:])]
+            return torch.cat(channels, dim=1)
+        if self.input.dtype == "float32":
+            return inputs[0]
+        x = inputs[0].to(torch.float32).permute(0, 3, 1, 2)
         return x * ((self.input_high - self.input_low) / 255) + self.input_low
 
     def translate(self, values_NCHW: Tensor) -> Tensor:
         """The generator in its own precision: float32 to float32, in the spec's ranges."""
         return self.generator(values_NCHW.to(self.dtype)).to(torch.float32)
+
+
+def one_hot(labels_NHWC: Tensor, classes: int) -> Tensor:
+    """Classes (N, H, W, 1) to channels (N, classes, H, W) float32 of 0 and 1; numbers beyond them give only 0."""
+    numbers = labels_NHWC.to(torch.int32).permute(0, 3, 1, 2)
+    known = torch.arange(classes, dtype=torch.int32, device=numbers.device).view(1, -1, 1, 1)
+    return (numbers == known).to(torch.float32)
+
+
+def edges(instances_NHWC: Tensor) -> Tensor:
+    """Instances (N, H, W, 1) to (N, 1, H, W) float32: 1 where one of the four neighbours is another instance.
+
+    Wang et al.: High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs (CVPR 2018), section
+    3.3.
+    """
+    numbers = instances_NHWC.to(torch.int32).permute(0, 3, 1, 2)
+    across = (numbers[..., 1:] != numbers[..., :-1]).to(torch.float32)
+    down = (numbers[:, :, 1:] != numbers[:, :, :-1]).to(torch.float32)
+    pad = nn.functional.pad
+    sides = pad(across, (1, 0)) + pad(across, (0, 1)) + pad(down, (0, 0, 1, 0)) + pad(down, (0, 0, 0, 1))
+    return sides.clamp(max=1)
 
 
 def to_frames(levels_NCHW: Tensor) -> Tensor:

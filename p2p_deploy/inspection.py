@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2p_deploy.backends import BACKENDS
 from p2p_deploy.errors import ModelFileError, require
@@ -13,9 +13,16 @@ from p2p_deploy.onnx_file import read_onnx
 from p2p_deploy.sidecar import read_sidecar
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
+if TYPE_CHECKING:
+    from p2p_deploy.checkpoints import Assumptions
 
-def inspect_model(path: Path) -> dict[str, Any]:
+
+def inspect_model(path: Path, assume: Assumptions | None = None) -> dict[str, Any]:
     """Read a checkpoint, ONNX file or plan and describe it; nothing is run.
+
+    Args:
+        path: the file.
+        assume: what the keys of a foreign checkpoint cannot tell.
 
     Raises:
         ModelFileError, CheckpointError, SpecError: the file cannot be read.
@@ -25,7 +32,10 @@ def inspect_model(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} is not a model by its suffix; expected one of {', '.join(BACKENDS)}.")
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist, or is not a file.")
-    facts = READERS[BACKENDS[path.suffix.lower()][0]](path)
+    reader = READERS[BACKENDS[path.suffix.lower()][0]]
+    if assume and reader is not _checkpoint:
+        raise ModelFileError(f"{path} says itself what it is; leave out the --arch options.")
+    facts = _checkpoint(path, assume) if assume else reader(path)
     return {"file": str(path), "bytes": path.stat().st_size, **facts}
 
 
@@ -41,14 +51,17 @@ def _onnx(path: Path) -> dict[str, Any]:
     }
 
 
-def _checkpoint(path: Path) -> dict[str, Any]:
+def _checkpoint(path: Path, assume: Assumptions | None = None) -> dict[str, Any]:
     require("torch", "export", "Reading a checkpoint")
     from p2p_deploy.checkpoints import load_checkpoint
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, assume)
     parameters = sum(parameter.numel() for parameter in checkpoint.generator.parameters())
     return {
         "kind": "checkpoint",
+        "family": checkpoint.family,
+        "inferred": list(checkpoint.inferred),
+        "assumed": list(checkpoint.assumed),
         **_spec(checkpoint.spec),
         "parameters": parameters,
         "training": dict(checkpoint.training),
@@ -84,7 +97,7 @@ def _spec(spec: ModelSpec) -> dict[str, Any]:
         "name": spec.name,
         "architecture": spec.arch,
         "arguments": dict(spec.arch_kwargs),
-        "input": _image(spec.input),
+        "input": " and ".join(_image(image) for image in spec.inputs),
         "output": _image(spec.output),
         "size": f"{height}x{width}" if spec.fixed_size else multiple,
         "norm_statistics": spec.norm_stats,
@@ -96,8 +109,11 @@ def _spec(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _image(image: ImageSpec) -> str:
-    low, high = image.value_range
     shape = ", ".join(map(str, image.shape("H", "W")))
+    if image.kind != "image":
+        classes = f" 0 to {image.classes - 1}" if image.classes else ""
+        return f"{image.kind}{classes} {image.dtype}, (N, {shape})"
+    low, high = image.value_range
     where = "" if image.dtype == "float32" else " inside the network"
     return f"{image.color} {image.dtype}, (N, {shape}), {low:g} to {high:g}{where}"
 

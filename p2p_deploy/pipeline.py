@@ -27,13 +27,14 @@ import numpy as np
 
 from p2p_deploy import pixels
 from p2p_deploy.backends.base import Backend, Slot, available_cores
-from p2p_deploy.errors import ItemFailed, P2PError
+from p2p_deploy.errors import InputError, ItemFailed, P2PError
 from p2p_deploy.jobs import Job, plan_jobs
 from p2p_deploy.ledger import InputState, Ledger
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
-from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video, open_sink, open_source
+from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video, maps, open_sink, open_source
 from p2p_deploy.media.images import DEEP_SUFFIXES, DEPTH_LOST
-from p2p_deploy.spec import ImageSpec
+from p2p_deploy.media.maps import MapSource, instances_of
+from p2p_deploy.spec import ImageSpec, ModelSpec
 from p2p_deploy.summary import Progress, RunSummary
 
 DEFAULT_BATCH = 4
@@ -49,6 +50,7 @@ def run(
     batch: int = DEFAULT_BATCH,
     recursive: bool = False,
     overwrite: bool = False,
+    instances: str | Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> RunSummary:
@@ -64,6 +66,8 @@ def run(
         batch: frames computed at once, at least 1.
         recursive: descend into sub-folders.
         overwrite: replace existing outputs.
+        instances: for a model that takes labels and instances, the folder with the instance map of each label map, or
+            the file for a single one; see ``media.maps.instances_of``.
         on_progress: called from this thread whenever something was finished.
         cancel: set it from anywhere to stop: what is under way is finished, the rest is left alone.
 
@@ -76,17 +80,32 @@ def run(
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
+    maps_of_instances = Path(instances) if instances is not None else None
+    _check_instances(model.spec, maps_of_instances)
     jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite)
     record = RunRecord(jobs.folder / RECORD_NAME if jobs.folder else None)
     ledger = Ledger(jobs, record, model.size)
     started = time.perf_counter()
     try:
-        _Run(model, jobs.jobs, ledger, batch, cancel or threading.Event()).run(lambda: on_progress(ledger.progress()))
+        run_ = _Run(model, jobs.jobs, ledger, batch, cancel or threading.Event(), maps_of_instances)
+        run_.run(lambda: on_progress(ledger.progress()))
         ledger.summary.seconds = time.perf_counter() - started
         record.append({"summary": ledger.summary.to_dict()})
     finally:
         record.close()
     return ledger.summary
+
+
+def _check_instances(spec: ModelSpec, instances: Path | None) -> None:
+    wanted = len(spec.inputs) > 1
+    if wanted and instances is None:
+        raise InputError(
+            f"{spec.name} looks at the edges of instances. Name the folder of instance maps with --instances DIR."
+        )
+    if instances is not None and not wanted:
+        raise InputError(f"{spec.name} takes no instance maps; leave out --instances.")
+    if instances is not None and not instances.exists():
+        raise InputError(f"{instances} does not exist; expected the instance maps that belong to the label maps.")
 
 
 @dataclass(slots=True)
@@ -107,13 +126,20 @@ class _Run:
     """One run: the slots and what is in them."""
 
     def __init__(
-        self, model: Backend, jobs: tuple[Job, ...], ledger: Ledger, capacity: int, cancel: threading.Event
+        self,
+        model: Backend,
+        jobs: tuple[Job, ...],
+        ledger: Ledger,
+        capacity: int,
+        cancel: threading.Event,
+        instances: Path | None,
     ) -> None:
         self.model = model
         self.jobs = jobs
         self.ledger = ledger
         self.capacity = capacity
         self.cancel = cancel
+        self.instances = instances
         self.work = self._issue()
         self.exhausted = False
         self.decoding: deque[_Batch] = deque()
@@ -166,7 +192,7 @@ class _Run:
                 return
             state = self.ledger.start(job)
             try:
-                source = open_source(job.source)
+                source = self._open(job)
             except ItemFailed as exc:
                 state.error = str(exc)
                 self.ledger.finish(state)
@@ -183,16 +209,22 @@ class _Run:
             state.listed = True
             self._check(state)
 
+    def _open(self, job: Job) -> FrameSource:
+        labels = self.model.spec.input
+        if labels.kind == "image":
+            return open_source(job.source)
+        return MapSource(job.source, labels.classes or 0, instances_of(job.source, job.name, self.instances))
+
     def _fill(self, slot: Slot) -> _Batch:
         """Start decoding the next items into the rows of a slot."""
         batch = _Batch(slot, [])
-        for row in slot.input:
+        for rows in zip(*slot.inputs, strict=True):
             issued = next(self.work, None)
             if issued is None:
                 self.exhausted = True
                 break
             state, source, item = issued
-            future = self.decoders[source.sequential].submit(_decode, source, item, row, self.model.spec.input)
+            future = self.decoders[source.sequential].submit(_decode, source, item, rows, self.model.spec.input)
             batch.decoding.append((state, future))
         return batch
 
@@ -284,10 +316,13 @@ class _Run:
         self.ledger.unfinished.discard(state)
 
 
-def _decode(source: FrameSource, item: Item, row: pixels.Row, spec: ImageSpec) -> Frame:
+def _decode(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], spec: ImageSpec) -> Frame:
     frame, image_HWC = source.decode(item)
     try:
-        pixels.fit_into(image_HWC, row, spec)
+        if spec.kind == "image":
+            pixels.fit_into(image_HWC, rows[0], spec)
+        else:
+            maps.fit_into(image_HWC, rows)
     except cv2.error as exc:
         raise ItemFailed(f"{item.path} cannot be resized: {exc.err}.") from exc
     return frame

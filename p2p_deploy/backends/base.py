@@ -141,43 +141,52 @@ class Backend(ABC):
         self._closed = True
         self._call_slot = None
 
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         """Run a batch and return a new array.
 
         Args:
-            frames: (N, H, W, C) uint8, or (N, C, H, W) float32 in the spec's range where the spec says float32. N is at
-                least 1; H and W are the model's size, or, where that is not fixed, any that suit it.
+            inputs: frames (N, H, W, C) uint8, or (N, C, H, W) float32 in the spec's range where the spec says float32;
+                or labels and, where the spec has them, instances, (N, H, W, 1). N is at least 1; H and W are the
+                model's size, or, where that is not fixed, any that suit it.
 
         Returns:
-            The same with the channels of the output.
+            (N, H, W, C_out) uint8, or (N, C_out, H, W) float32.
 
         Raises:
             ValueError: wrong shape or element type, or a closed model.
             Failed: the runtime failed.
         """
-        frames = np.asarray(frames)
-        size = self._check_frames(frames)
+        arrays = [np.asarray(array) for array in inputs]
+        size = self._check_inputs(arrays)
         with self._call_lock:
             slot = self._call_slot
-            if slot is None or slot.capacity < len(frames) or slot.size != size:
-                slot = self._call_slot = self.slots(1, len(frames), size)[0]
-            slot.count = len(frames)
-            slot.input[: slot.count] = frames
+            if slot is None or slot.capacity < len(arrays[0]) or slot.size != size:
+                slot = self._call_slot = self.slots(1, len(arrays[0]), size)[0]
+            slot.count = len(arrays[0])
+            for rows, array in zip(slot.inputs, arrays, strict=True):
+                rows[: slot.count] = array
             self.submit(slot)
             self.wait(slot)
             return slot.output[: slot.count].copy()
 
-    def _check_frames(self, frames: np.ndarray) -> tuple[int, int]:
-        """(height, width) of frames that suit the model; ValueError for others."""
-        image, size = self.spec.input, self.spec.fixed_size
-        expected = image.shape(*(size or ("H", "W")))
-        fits = frames.dtype == image.dtype and frames.ndim == 4 and len(frames) > 0
-        if not fits or any(b != a for a, b in zip(expected, frames.shape[1:], strict=True) if isinstance(a, int)):
-            raise ValueError(
-                f"expected {image.dtype} frames of shape (N, {', '.join(map(str, expected))}), got {frames.dtype} of "
-                f"shape {frames.shape}; p2p_deploy.pixels changes sizes and element types"
-            )
-        height, width = image.sides(frames.shape)
+    def _check_inputs(self, arrays: list[np.ndarray]) -> tuple[int, int]:
+        """(height, width) of inputs that suit the model; ValueError for others."""
+        kinds = ["frames" if image.kind == "image" else image.kind for image in self.spec.inputs]
+        if len(arrays) != len(kinds):
+            raise ValueError(f"expected {len(kinds)} arrays ({', '.join(kinds)}), got {len(arrays)}")
+        size = self.spec.fixed_size or ("H", "W")
+        for image, kind, array in zip(self.spec.inputs, kinds, arrays, strict=True):
+            expected = image.shape(*size)
+            fits = array.dtype == image.dtype and array.ndim == 4 and len(array) > 0
+            if not fits or any(b != a for a, b in zip(expected, array.shape[1:], strict=True) if isinstance(a, int)):
+                raise ValueError(
+                    f"expected {image.dtype} {kind} of shape (N, {', '.join(map(str, expected))}), got {array.dtype} "
+                    f"of shape {array.shape}; p2p_deploy.pixels changes sizes and element types"
+                )
+        pairs = zip(self.spec.inputs, arrays, strict=True)
+        if len({(len(array), *image.sides(array.shape)) for image, array in pairs}) > 1:
+            raise ValueError(f"expected arrays of one size, got {' and '.join(str(array.shape) for array in arrays)}")
+        height, width = self.spec.input.sides(arrays[0].shape)
         try:
             self.spec.check_size(height, width)
         except SpecError as exc:

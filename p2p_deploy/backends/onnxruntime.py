@@ -14,7 +14,7 @@ from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileE
 from p2p_deploy.onnx_file import read_onnx
 from p2p_deploy.spec import ModelSpec
 
-_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+_TYPES = {"uint8": "tensor(uint8)", "int32": "tensor(int32)", "float32": "tensor(float)"}
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -96,7 +96,7 @@ class OnnxRuntimeBackend(Backend):
             )
         self._check_signature(path, header.spec)
         super().__init__(header.spec, device)
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [value.name for value in self._session.get_inputs()]
         self._output = self._session.get_outputs()[0].name
 
     def _open(self, path: Path, providers: list[Any]) -> Any:
@@ -123,11 +123,9 @@ class OnnxRuntimeBackend(Backend):
     def submit(self, slot: Slot) -> None:
         """Run the batch; ONNX Runtime writes straight into the slot's output."""
         binding = self._session.io_binding()
-        for bind, name, rows in (
-            (binding.bind_input, self._input, slot.input[: slot.count]),
-            (binding.bind_output, self._output, slot.output[: slot.count]),
-        ):
-            bind(name, "cpu", 0, rows.dtype.type, rows.shape, rows.ctypes.data)
+        ends = [(binding.bind_input, name, rows) for name, rows in zip(self._inputs, slot.inputs, strict=True)]
+        for bind, name, rows in (*ends, (binding.bind_output, self._output, slot.output)):
+            bind(name, "cpu", 0, rows.dtype.type, (slot.count, *rows.shape[1:]), rows.ctypes.data)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as exc:

@@ -51,8 +51,8 @@ class TorchBackend(Backend):
     def submit(self, slot: Slot) -> None:
         """Run the batch and copy the result into the slot."""
         try:
-            frames = torch.from_numpy(slot.inputs[0][: slot.count]).to(self.device)
-            levels = self._model.levels(frames)
+            inputs = [torch.from_numpy(rows[: slot.count]).to(self.device) for rows in slot.inputs]
+            levels = self._model.levels(*inputs)
             if not torch.isfinite(levels).all():
                 raise Failed("The network gives values that are NaN or infinite. Take an earlier checkpoint.")
             torch.from_numpy(slot.output[: slot.count]).copy_(to_frames(levels))

@@ -59,11 +59,11 @@ def bench_backend(backend: Backend, batch: int, *, warmup_ms: float, duration_s:
     """Latency and throughput of a loaded model on frames of noise in one slot, submit to wait."""
     slot = backend.slots(1, batch)[0]
     noise = np.random.default_rng(0)
-    image = backend.spec.input
-    if image.dtype == "float32":
-        slot.input[...] = noise.uniform(*image.value_range, slot.input.shape)
-    else:
-        slot.input[...] = noise.integers(0, 256, slot.input.shape)
+    for image, rows in zip(backend.spec.inputs, slot.inputs, strict=True):
+        if image.dtype == "float32":
+            rows[...] = noise.uniform(*image.value_range, rows.shape)
+        else:
+            rows[...] = noise.integers(0, image.classes or 256, rows.shape)
     slot.count = batch
 
     def step() -> None:

@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2p_deploy.cli._arch import (
+    ArchEdges,
+    ArchEncoded,
+    ArchFeatures,
+    ArchLabels,
+    ArchPart,
+    ArchUpsampling,
+    assumptions,
+)
 from p2p_deploy.cli._options import (
     Json,
     Overwrite,
@@ -157,6 +166,12 @@ def export(
     hardware_compatible: Annotated[
         Hardware, typer.Option("--hardware-compatible", help="Make a plan that other GPUs run too; slower.")
     ] = Hardware.none,
+    arch_part: ArchPart = None,
+    arch_labels: ArchLabels = None,
+    arch_edges: ArchEdges = None,
+    arch_features: ArchFeatures = None,
+    arch_encoded: ArchEncoded = None,
+    arch_upsampling: ArchUpsampling = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: ShowProgress = None,
@@ -185,6 +200,7 @@ def export(
         force=force,
         flavour=flavour.value,
         batches=batches,
+        assume=assumptions(arch_part, arch_labels, arch_edges, arch_features, arch_encoded, arch_upsampling),
         build=BuildOptions(
             targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
             workspace_gib=workspace_gib,
@@ -224,6 +240,8 @@ def onnx_path(checkpoint: Path, output: Path | None) -> Path:
 
 def print_report(report: ExportReport) -> None:
     """What was written, and how it compares."""
+    for sentence in report.assumed:
+        say(f"assumed: {sentence}")
     for warning in report.warnings:
         say(f"warning: {warning}")
     if len(report.tried) > 1:

@@ -7,11 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
+from p2p_deploy.cli._arch import (
+    ArchEdges,
+    ArchEncoded,
+    ArchFeatures,
+    ArchLabels,
+    ArchPart,
+    ArchUpsampling,
+    assumptions,
+)
 from p2p_deploy.cli._options import Json, print_json
 
 
 def info(
     file: Annotated[Path, typer.Argument(help="A checkpoint, an ONNX file or a plan.")],
+    arch_part: ArchPart = None,
+    arch_labels: ArchLabels = None,
+    arch_edges: ArchEdges = None,
+    arch_features: ArchFeatures = None,
+    arch_encoded: ArchEncoded = None,
+    arch_upsampling: ArchUpsampling = None,
     as_json: Json = False,
 ) -> None:
     """Say what a file is: network, pixels in and out, sizes, where it came from.
@@ -20,7 +35,8 @@ def info(
     """
     from p2p_deploy.inspection import inspect_model
 
-    facts = inspect_model(file)
+    arch = (arch_part, arch_labels, arch_edges, arch_features, arch_encoded, arch_upsampling)
+    facts = inspect_model(file, assumptions(*arch) if any(value is not None for value in arch) else None)
     if as_json:
         print_json(facts)
         return

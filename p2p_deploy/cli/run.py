@@ -36,6 +36,14 @@ def run(
     device: Device = "auto",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Frames computed at once.")] = 4,
     recursive: Annotated[bool, typer.Option("--recursive", help="Descend into sub-folders of IN.")] = False,
+    instances: Annotated[
+        Path | None,
+        typer.Option(
+            "--instances",
+            metavar="DIR",
+            help="For models that take label maps and instances: the folder with the instance map of each label map.",
+        ),
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build a plan that does not fit this machine again, from its ONNX file.")
     ] = False,
@@ -73,6 +81,7 @@ def run(
             batch=batch,
             recursive=recursive,
             overwrite=overwrite,
+            instances=instances,
             on_progress=report,
             cancel=cancel,
         )

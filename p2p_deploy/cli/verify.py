@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2p_deploy.cli._arch import (
+    ArchEdges,
+    ArchEncoded,
+    ArchFeatures,
+    ArchLabels,
+    ArchPart,
+    ArchUpsampling,
+    assumptions,
+)
 from p2p_deploy.cli._options import Device, Json, print_json, say
 from p2p_deploy.errors import require
 from p2p_deploy.files import refuse_existing, replacing
@@ -33,6 +42,12 @@ def verify(
         Path | None,
         typer.Option("--gpu-report", help="JSON file to write with GPU, versions, quality and latency of this run."),
     ] = None,
+    arch_part: ArchPart = None,
+    arch_labels: ArchLabels = None,
+    arch_edges: ArchEdges = None,
+    arch_features: ArchFeatures = None,
+    arch_encoded: ArchEncoded = None,
+    arch_upsampling: ArchUpsampling = None,
     as_json: Json = False,
 ) -> None:
     """Hold an exported model against its checkpoint, where it will run.
@@ -48,7 +63,8 @@ def verify(
     from p2p_deploy.export.verification import verify_model
 
     with load(model, device=device) as backend:
-        found = verify_model(backend, against, check=check, min_psnr=min_psnr)
+        assume = assumptions(arch_part, arch_labels, arch_edges, arch_features, arch_encoded, arch_upsampling)
+        found = verify_model(backend, against, check=check, min_psnr=min_psnr, assume=assume)
         report = {"model": str(model), "device": backend.device, **found.to_dict()}
         if gpu_report:
             with replacing(gpu_report) as temporary:

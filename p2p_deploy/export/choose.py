@@ -15,7 +15,6 @@ from p2p_deploy.export.layers import MIN_HALF_SHARE
 from p2p_deploy.export.reference import Reference
 from p2p_deploy.export.verify import Quality, compare
 from p2p_deploy.frame_model import FrameModel
-from p2p_deploy.pixels import Pixels, to_values
 from p2p_deploy.precision import CONVOLUTIONS, DTYPES, Precision, at_precision, multiply_accumulates
 from p2p_deploy.spec import ModelSpec
 
@@ -85,11 +84,12 @@ def _judge(
 ) -> Candidate:
     if precision == "fp32":
         return Candidate.exact()
-    emulation = Emulation(FrameModel(at_precision(reference.generator, precision, islands), spec, DTYPES[precision]))
-    quality = compare(reference.outputs, emulation, reference.frames, emulation)
+    network = at_precision(reference.generator, precision, islands)
+    emulation = Emulation(FrameModel(network, spec.with_io("uint8"), DTYPES[precision]))
+    quality = compare(reference.outputs, emulation, reference.inputs, emulation)
     share = 1.0
     if islands:
-        macs = multiply_accumulates(reference.generator, _inputs(spec, reference.frames[:1]))
+        macs = multiply_accumulates(reference.generator, reference.values()[:1])
         share -= sum(macs[name] for name in islands) / sum(macs.values())
     failure = quality.failure(exact=False, min_psnr=min_psnr)
     if failure is None and share < MIN_HALF_SHARE:
@@ -104,14 +104,14 @@ def _candidates(
         yield choice, ()
         return
     yield "fp16", ()
-    if islands := more_islands(reference.generator, spec, reference.frames):
+    if islands := more_islands(reference.generator, reference.values()):
         yield "fp16", islands
     if bf16:
         yield "bf16", ()
     yield "fp32", ()
 
 
-def more_islands(generator: nn.Module, spec: ModelSpec, frames_NHWC: Pixels) -> tuple[str, ...]:
+def more_islands(generator: nn.Module, values_NCHW: torch.Tensor) -> tuple[str, ...]:
     """The convolutions half has most trouble with, in the order they run.
 
     Those that take or give values near or beyond the largest half, and the first and the last, where pixels come in and
@@ -119,15 +119,11 @@ def more_islands(generator: nn.Module, spec: ModelSpec, frames_NHWC: Pixels) -> 
     """
     folded = at_precision(generator, "fp32")
     convolutions = {name for name, module in folded.named_modules() if isinstance(module, CONVOLUTIONS)}
-    largest = ranges(folded, _inputs(spec, frames_NHWC))
+    largest = ranges(folded, values_NCHW)
     limit = torch.finfo(torch.float16).max / _HEADROOM
     in_order = [name for name in largest if name in convolutions]
     outermost = {in_order[0], in_order[-1]}
     return tuple(name for name in in_order if largest[name] > limit or name in outermost)
-
-
-def _inputs(spec: ModelSpec, frames_NHWC: Pixels) -> torch.Tensor:
-    return torch.from_numpy(to_values(frames_NHWC, spec.input.value_range))
 
 
 def take(tried: list[Candidate]) -> Candidate:

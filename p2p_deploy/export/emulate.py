@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,10 +42,10 @@ class Emulation:
         self.non_finite: dict[str, int] = {}
 
     @torch.no_grad()
-    def __call__(self, frames_NHWC: Pixels) -> Pixels:
-        """(N, H, W, C_in) uint8 to (N, H, W, C_out) uint8; NaN becomes 0."""
+    def __call__(self, *inputs: np.ndarray) -> Pixels:
+        """Frames or label maps to frames (N, H, W, C_out) uint8; NaN becomes 0."""
         with observing(self.model.generator, is_leaf, self._count), Float32Accumulation():
-            levels = self.model.levels(torch.from_numpy(frames_NHWC))
+            levels = self.model.levels(*map(torch.from_numpy, inputs))
         return to_frames(levels.nan_to_num(0.0)).numpy()
 
     @property

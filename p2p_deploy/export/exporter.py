@@ -11,7 +11,7 @@ from pathlib import Path
 from p2p_deploy import __version__
 from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend, import_runtime
 from p2p_deploy.backends.preflight import this_platform
-from p2p_deploy.checkpoints import load_checkpoint
+from p2p_deploy.checkpoints import Assumptions, load_checkpoint
 from p2p_deploy.errors import ExportError, OutputError
 from p2p_deploy.export.choose import Candidate, PrecisionChoice, judge, take
 from p2p_deploy.export.engine import build_plan
@@ -51,6 +51,7 @@ class ExportOptions:
         flavour: which TensorRT builds it.
         batches: (min, opt, max) batch sizes of the plan's profiles.
         build: what else the builder is told; its profiles are made from ``sizes`` and ``batches``.
+        assume: what the keys of a foreign checkpoint cannot tell.
     """
 
     sizes: tuple[tuple[int, int], ...] = ()
@@ -65,6 +66,7 @@ class ExportOptions:
     flavour: FlavourChoice = "auto"
     batches: tuple[tuple[int, int, int], ...] = (DEFAULT_BATCH,)
     build: BuildOptions = field(default_factory=BuildOptions)
+    assume: Assumptions = field(default_factory=Assumptions)
 
 
 def export_checkpoint(
@@ -105,7 +107,7 @@ def export_checkpoint(
         check_options(options.build, flavour)
     import_runtime()
     on_step("reading the checkpoint")
-    loaded = load_checkpoint(source)
+    loaded = load_checkpoint(source, options.assume)
     spec = _artefact_spec(loaded.spec, source, options)
     on_step("running the checkpoint on the images to check with")
     reference = make_reference(loaded.generator, spec, options.check)
@@ -130,6 +132,9 @@ def export_checkpoint(
         spec=spec,
         precision="fp32" if options.trt else taken.precision,
         quality=first,
+        family=loaded.family,
+        inferred=loaded.inferred,
+        assumed=loaded.assumed,
         other_statistics=reference.other_statistics,
         tried=tuple(tried),
         plan=plan and plan.moved_to(output.parent),
@@ -151,6 +156,11 @@ def _artefact_spec(spec: ModelSpec, source: Path, options: ExportOptions) -> Mod
         raise ExportError(f"{len(options.sizes)} sizes were asked for; a file has one, or any with --dynamic.")
     for size in options.sizes:
         spec.check_size(*size)
+    if spec.fixed_size and (options.dynamic or {*options.sizes} - {spec.fixed_size}):
+        height, width = spec.fixed_size
+        raise ExportError(
+            f"{source} has the size {height}x{width} in its weights, and takes no other. Leave out --size, --dynamic."
+        )
     fixed = None if options.dynamic else (*options.sizes, spec.working_size)[0]
     return spec.with_io(options.io).with_changes(
         fixed_size=fixed,
@@ -185,7 +195,7 @@ class _Work:
         quality = candidate.quality
         if candidate.precision != "bf16":  # which ONNX Runtime does not compute on the CPU
             with OnnxRuntimeBackend(path) as backend:
-                found = compare(self.reference.outputs, on_frames(backend), self.reference.frames)
+                found = compare(self.reference.outputs, on_frames(backend), self.reference.inputs)
             failure = found.failure(exact=exact, min_psnr=self.options.min_psnr)
             if failure:
                 raise ExportError(f"{name} does not give the checkpoint's pictures: {failure}. Nothing was written.")

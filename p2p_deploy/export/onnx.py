@@ -16,11 +16,11 @@ from torch import nn
 from p2p_deploy.errors import ExportError, require
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.precision import DTYPES, Precision, at_precision
-from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ImageSpec, ModelSpec
 
 OPSET = 20
 BF16_OPSET = 22  # the first in which a convolution takes bfloat16
-INPUT, OUTPUT = "frames", "outputs"
+OUTPUT = "outputs"
 MAX_BYTES = 2**31 - 1  # what one protobuf message can hold
 EXTERNAL_BYTES = 1024  # smaller tensors stay inside even then
 _LINE_END = "\n"
@@ -52,7 +52,7 @@ def write_onnx(
     require("onnxscript", "export", "Writing an ONNX file")
     model = FrameModel(at_precision(generator, precision, islands), spec, DTYPES[precision]).eval()
     proto = _export(model, spec, BF16_OPSET if precision == "bf16" else OPSET)
-    _clean(proto, _shape(spec))
+    _clean(proto, spec)
     onnx.helper.set_model_props(proto, {METADATA_KEY: spec.to_json(), PRECISION_KEY: precision})
     large = proto.ByteSize() > MAX_BYTES
     if large:
@@ -83,17 +83,22 @@ def add_metadata(path: Path, entries: Mapping[str, str]) -> None:
 
 def _export(model: FrameModel, spec: ModelSpec, opset: int) -> Any:
     height, width = spec.fixed_size or _trace_size(spec)
-    moving = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(_shape(spec)) if isinstance(size, str)}
+    moving = tuple(
+        {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(_shape(spec, image)) if isinstance(size, str)}
+        for image in spec.inputs
+    )
     try:
         with _quiet():
             # A batch of 2, because torch.export takes a traced 1 for a constant.
-            example = torch.zeros(2, *spec.input.shape(height, width), dtype=getattr(torch, spec.input.dtype))
+            examples = tuple(
+                torch.zeros(2, *image.shape(height, width), dtype=getattr(torch, image.dtype)) for image in spec.inputs
+            )
             program = torch.onnx.export(
                 model,
-                (example,),
-                input_names=[INPUT],
+                examples,
+                input_names=input_names(spec),
                 output_names=[OUTPUT],
-                dynamic_shapes={"frames": moving},
+                dynamic_shapes={"inputs": moving},
                 opset_version=opset,
                 dynamo=True,
                 verbose=False,
@@ -116,9 +121,14 @@ def _trace_size(spec: ModelSpec) -> tuple[int, int]:
     return side, side + spec.size_multiple
 
 
-def _shape(spec: ModelSpec) -> tuple[str | int, ...]:
-    """The shape of a batch of frames: names of the dimensions that may vary, sizes of the others."""
-    return ("batch", *spec.input.shape(*(spec.fixed_size or ("height", "width"))))
+def input_names(spec: ModelSpec) -> list[str]:
+    """What the inputs are called in the file: ``frames``, or ``labels`` and ``instances``."""
+    return ["frames" if image.kind == "image" else image.kind for image in spec.inputs]
+
+
+def _shape(spec: ModelSpec, image: ImageSpec) -> tuple[str | int, ...]:
+    """The shape of a batch of images: names of the dimensions that may vary, sizes of the others."""
+    return ("batch", *image.shape(*(spec.fixed_size or ("height", "width"))))
 
 
 def _innermost(exc: BaseException) -> BaseException:
@@ -128,15 +138,15 @@ def _innermost(exc: BaseException) -> BaseException:
     return exc
 
 
-def _clean(proto: Any, shape: tuple[str | int, ...]) -> None:
+def _clean(proto: Any, spec: ModelSpec) -> None:
     """Drop what the exporter leaves behind (stack traces with source paths); name nodes after their modules."""
     graph = proto.graph
-    for value in (graph.input[0], graph.output[0]):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+    for value, image in zip((*graph.input, *graph.output), (*spec.inputs, spec.output), strict=True):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, _shape(spec, image), strict=True):
             if isinstance(name, str):
                 dimension.dim_param = name
     names = _node_names(graph)
-    renamed = {INPUT: INPUT, OUTPUT: OUTPUT}
+    renamed = {name: name for name in (*input_names(spec), OUTPUT)}
     for node, name in zip(graph.node, names, strict=True):
         node.name = name
         for index, output in enumerate(node.output):

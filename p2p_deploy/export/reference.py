@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from p2p_deploy.errors import ExportError
-from p2p_deploy.export.verify import check_images
+from p2p_deploy.export.verify import Batch, check_inputs
 from p2p_deploy.frame_model import FrameModel, to_frames
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.precision import with_instance_statistics
@@ -23,16 +23,23 @@ class Reference:
 
     Attributes:
         generator: eval mode, float32.
-        frames: the images, (N, H, W, C) uint8 at the spec's working size.
+        spec: what it is, with uint8 frames.
+        inputs: what it was run on at the spec's working size, one array for each input: frames (N, H, W, C) uint8, or
+            label maps.
         outputs: what the generator makes of them, uint8.
         other_statistics: mean difference, in grey levels, to what the other kind of norm statistics would give; None
             for networks without BatchNorm.
     """
 
     generator: nn.Module
-    frames: Pixels
+    spec: ModelSpec
+    inputs: Batch
     outputs: Pixels
     other_statistics: float | None
+
+    def values(self) -> torch.Tensor:
+        """What the generator itself is given for the inputs, (N, C_in, H, W) float32."""
+        return FrameModel(self.generator, self.spec).values(*map(torch.from_numpy, self.inputs))
 
 
 def make_reference(generator: nn.Module, spec: ModelSpec, check: Path | None) -> Reference:
@@ -53,23 +60,24 @@ def make_reference(generator: nn.Module, spec: ModelSpec, check: Path | None) ->
             f"{spec.arch} {dict(spec.arch_kwargs)} has no BatchNorm, so there are no statistics to choose. Export it "
             "without --norm-stats."
         )
-    frames_NHWC = check_images(spec, check)
+    spec = spec.with_io("uint8")
+    inputs = check_inputs(spec, check)
     ways = {"running": generator}
     if normalised:
         ways["instance"] = with_instance_statistics(generator)
-    outputs = {way: _run(network, spec, frames_NHWC) for way, network in ways.items()}
+    outputs = {way: _run(network, spec, inputs) for way, network in ways.items()}
     difference = None
     if normalised:
         difference = float(np.abs(outputs["running"].astype(np.int16) - outputs["instance"]).mean())
-    return Reference(ways[spec.norm_stats], frames_NHWC, outputs[spec.norm_stats], difference)
+    return Reference(ways[spec.norm_stats], spec, inputs, outputs[spec.norm_stats], difference)
 
 
 @torch.inference_mode()
-def _run(generator: nn.Module, spec: ModelSpec, frames_NHWC: Pixels) -> Pixels:
+def _run(generator: nn.Module, spec: ModelSpec, inputs: Batch) -> Pixels:
     model = FrameModel(generator, spec)
     outputs = []
-    for frame in frames_NHWC:
-        levels = model.levels(torch.from_numpy(frame)[None])
+    for one in zip(*inputs, strict=True):
+        levels = model.levels(*(torch.from_numpy(array)[None] for array in one))
         broken = int((~torch.isfinite(levels)).sum())
         if broken:
             raise ExportError(

@@ -54,6 +54,9 @@ class ExportReport:
         spec: the ModelSpec inside it.
         precision: what it computes in.
         quality: how it compares with the checkpoint: run by ONNX Runtime for fp32, by emulation for a half precision.
+        family: whose checkpoint it was, in words.
+        inferred: what its keys told.
+        assumed: what they did not tell, and what was taken instead.
         other_statistics: mean difference, in grey levels, to the other kind of norm statistics; None without BatchNorm.
         tried: the precisions that were judged, in order; the last was taken.
         plan: what ``trt`` added.
@@ -63,6 +66,9 @@ class ExportReport:
     spec: ModelSpec
     precision: Precision
     quality: Quality
+    family: str
+    inferred: tuple[str, ...]
+    assumed: tuple[str, ...]
     other_statistics: float | None
     tried: tuple[Candidate, ...]
     plan: PlanReport | None = None
@@ -91,6 +97,9 @@ class ExportReport:
             "spec": self.spec.to_dict(),
             "precision": self.precision,
             "quality": self.quality.to_dict(),
+            "family": self.family,
+            "inferred": list(self.inferred),
+            "assumed": list(self.assumed),
             "other_norm_statistics": self.other_statistics,
             "tried": [candidate.to_dict() for candidate in self.tried],
             "warnings": list(self.warnings),

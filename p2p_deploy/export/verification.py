@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p_deploy.backends.base import Backend
-from p2p_deploy.checkpoints import load_checkpoint
+from p2p_deploy.checkpoints import Assumptions, load_checkpoint
 from p2p_deploy.export.reference import make_reference
 from p2p_deploy.export.verify import Quality, compare, on_frames
 from p2p_deploy.files import sha256
@@ -36,7 +36,9 @@ class Verification:
         }
 
 
-def verify_model(model: Backend, checkpoint: Path, *, check: Path | None, min_psnr: float) -> Verification:
+def verify_model(
+    model: Backend, checkpoint: Path, *, check: Path | None, min_psnr: float, assume: Assumptions | None = None
+) -> Verification:
     """Run an artefact on images and hold it against its checkpoint.
 
     Args:
@@ -44,14 +46,15 @@ def verify_model(model: Backend, checkpoint: Path, *, check: Path | None, min_ps
         checkpoint: what it was exported from.
         check: a folder of images; None takes the photographs that ship with the package.
         min_psnr: decibels that anything but FP32 must reach; FP32 may differ by one grey level.
+        assume: what the keys of a foreign checkpoint cannot tell.
 
     Raises:
         CheckpointError, SpecError, InputError, ExportError: the checkpoint or the images cannot be used.
         Failed: the runtime failed.
     """
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint, assume)
     spec = model.spec.with_changes(arch=loaded.spec.arch, arch_kwargs=loaded.spec.arch_kwargs)
     reference = make_reference(loaded.generator, spec, check)
-    quality = compare(reference.outputs, on_frames(model), reference.frames)
+    quality = compare(reference.outputs, on_frames(model), reference.inputs)
     failure = quality.failure(exact=model.precision == "fp32", min_psnr=min_psnr)
     return Verification(quality, failure, model.spec.source_sha256 == sha256(checkpoint))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 from p2p_deploy import pixels
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.errors import ExportError, InputError, ItemFailed, require
+from p2p_deploy.media import maps
 from p2p_deploy.media.images import SUFFIXES, read_image
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
 
+Batch = tuple[np.ndarray, ...]  # one array for each of a network's inputs
 PHOTOS = Path(__file__).parent / "photos"
 MAX_CHECK_IMAGES = 64
 # One grey level covers the rounding of values that lie on the boundary between two.
@@ -77,57 +79,63 @@ class Quality:
         return f"{levels}, PSNR {psnr}{ssim}, on {self.images} images"
 
 
-def check_images(spec: ModelSpec, folder: Path | None = None) -> Pixels:
-    """The images of ``folder``, or the photographs that ship with the package, fitted to the model.
+def check_inputs(spec: ModelSpec, folder: Path | None = None) -> Batch:
+    """What to judge a network on: the files of ``folder``, or the photographs that ship with the package.
+
+    A network that takes labels is given label maps of the folder, or maps that are drawn after the photographs; the
+    instances are the connected regions of each class.
 
     Returns:
-        (N, H, W, C) uint8, at most ``MAX_CHECK_IMAGES`` of them in order of name.
+        One array for each input, at most ``MAX_CHECK_IMAGES`` files in order of name, fitted to the model.
 
     Raises:
-        InputError: the folder has no images, or one that cannot be read.
+        InputError: the folder has no images, or one that cannot be used.
     """
     files = sorted(path for path in (folder or PHOTOS).glob("*") if path.suffix.lower() in SUFFIXES)[:MAX_CHECK_IMAGES]
     if not files:
         raise InputError(f"{folder} holds no images to check with; expected a folder of {' '.join(SUFFIXES)}.")
-    height, width = spec.working_size
-    frames_NHWC = np.empty((len(files), height, width, spec.input.channels), np.uint8)
-    for row_HWC, path in zip(frames_NHWC, files, strict=True):
+    inputs = tuple(np.empty((len(files), *image.shape(*spec.working_size)), image.dtype) for image in spec.inputs)
+    for path, *rows in zip(files, *inputs, strict=True):
         try:
-            pixels.fit_into(read_image(path)[0], row_HWC, replace(spec.input, dtype="uint8"))
+            if spec.input.kind == "image":
+                pixels.fit_into(read_image(path)[0], rows[0], spec.input)
+            elif folder:
+                maps.fit_into(maps.with_regions(maps.read_labels(path, spec.input.classes or 0)), rows)
+            else:
+                maps.fit_into(maps.with_regions(maps.draw_labels(read_image(path)[0], spec.input.classes or 0)), rows)
         except ItemFailed as exc:
             raise InputError(f"An image to check with cannot be used: {exc}") from exc
-    return frames_NHWC
+    return inputs
 
 
-def on_frames(model: Backend) -> Callable[[Pixels], Pixels]:
-    """A model as a function of uint8 frames (N, H, W, C), whatever form it takes and gives them in."""
+def on_frames(model: Backend) -> Callable[..., Pixels]:
+    """A model as a function of uint8 frames (N, H, W, C) or label maps, whatever form it takes and gives images in."""
     spec = model.spec
-    if spec.input.dtype == "uint8":
+    if spec.output.dtype == "uint8":
         return model
 
-    def run(frames_NHWC: Pixels) -> Pixels:
+    def run(*inputs: np.ndarray) -> Pixels:
+        if spec.input.dtype == "float32":
+            inputs = (pixels.to_values(inputs[0], spec.input.value_range),)
+        outputs = model(*inputs)
         try:
-            return pixels.from_values(
-                model(pixels.to_values(frames_NHWC, spec.input.value_range)), spec.output.value_range
-            )
+            return pixels.from_values(outputs, spec.output.value_range)
         except ValueError as exc:
             raise ExportError(f"{exc}, in {model.name} on {model.device}.") from exc
 
     return run
 
 
-def compare(
-    expected_NHWC: Pixels, candidate: Callable[[Pixels], Pixels], frames_NHWC: Pixels, emulation: Any = None
-) -> Quality:
-    """Run ``candidate`` on each frame, one at a time, and hold its outputs against the checkpoint's.
+def compare(expected_NHWC: Pixels, candidate: Callable[..., Pixels], inputs: Batch, emulation: Any = None) -> Quality:
+    """Run ``candidate`` on each image, one at a time, and hold its outputs against the checkpoint's.
 
     Args:
         expected_NHWC: the checkpoint's outputs, (N, H, W, C) uint8.
-        candidate: (1, H, W, C) uint8 to the same.
-        frames_NHWC: what both are run on.
+        candidate: one array for each input, with one image in it, to (1, H, W, C) uint8.
+        inputs: what both are run on, see ``check_inputs``.
         emulation: where the non-finite counts come from: an ``Emulation``, or None.
     """
-    outputs = np.concatenate([candidate(frame[None]) for frame in frames_NHWC])
+    outputs = np.concatenate([candidate(*(array[None] for array in one)) for one in zip(*inputs, strict=True)])
     difference = np.abs(outputs.astype(np.int16) - expected_NHWC)
     mse = float(np.mean(np.square(difference, dtype=np.float64)))
     return Quality(

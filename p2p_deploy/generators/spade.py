@@ -148,7 +148,7 @@ class Spade(nn.Module):
         # Taking every n-th place is what nearest neighbours do to a size that n divides.
         maps = {scale: labels[:, :, ::scale, ::scale] for scale in self.scales}
         if self.base_size:
-            x = self.start(self.z).view(1, -1, *self.base_size).expand(labels.shape[0], -1, -1, -1)
+            x = self.start(self.z).to(labels.dtype).view(1, -1, *self.base_size).expand(labels.shape[0], -1, -1, -1)
         else:
             x = self.start(maps[self.scales[0]])
         before = self.scales[0]

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from p2p_deploy.pixels import Pixels
 
@@ -71,8 +73,8 @@ class FrameSource(Protocol):
         """Items in order. May go past the end, as long as it stops soon after ``decode`` met the end."""
         ...
 
-    def decode(self, item: Item) -> tuple[Frame, Pixels]:
-        """Decode one frame into pixels (H, W, C) of its depth, RGB or grey.
+    def decode(self, item: Item) -> tuple[Frame, NDArray[Any]]:
+        """Decode one frame into pixels (H, W, C) of its depth, RGB or grey; or into maps of numbers.
 
         Raises:
             ItemFailed: the frame cannot be read.
