@@ -50,7 +50,7 @@ def _pickled(path: Path, complaint: str) -> str:
             "and save it with torch.save(state_dict, FILE)."
         )
     found = re.search(r"GLOBAL ([\w.]+)", complaint)
-    if found and not found[1].startswith(("torch.", "numpy.", "collections.")):
+    if found and found[1].rpartition(".")[2][:1].isupper():  # a class, so this may be a whole network
         return (
             f"{path} holds pickled Python objects ({found[1]}), not only weights. Loading them could run any code, so "
             "it was refused and nothing was executed. If you trust the file, turn it into weights where its program is "

@@ -81,9 +81,9 @@ def test_a_missing_file_is_refused(tmp_path):
     [
         (
             {"model.model.0.weight": torch.zeros(1)},
-            r"state dict of another program \(first key 'model.model.0.weight'\)",
+            r"is not a generator that this version knows \(first keys: model.model.0.weight\)",
         ),
-        ({"epoch": 3}, r"another program \(keys: epoch\)"),
+        ({"epoch": 3}, r"holds no weights \(keys: epoch\)"),
         (torch.zeros(3), "holds a Tensor"),
         ({}, r"keys: none"),
     ],

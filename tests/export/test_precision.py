@@ -68,7 +68,7 @@ class TestAtPrecision:
             assert half(torch.rand(1, 3, 32, 32).to(DTYPES[precision])).dtype == DTYPES[precision]
         # Seen after the hook that gives half again, and before the one that takes float32 for the norm.
         assert all(given == DTYPES[precision] for _, given in seen)
-        assert bool(seen) == ("instance" in variant or variant == "resnet")
+        assert bool(seen) == ("instance" in variant or variant in ("resnet", "unet_upsample"))
 
     def test_islands_stay_in_float32_and_their_output_too(self):
         half = at_precision(make("unet"), "fp16", ["downs.1.conv"])
