@@ -45,7 +45,7 @@ def inputs_of(
     if assume.labels is None:
         what = "a one-hot label map and the edges of instances" if edges else "a one-hot label map"
         assumed.append(
-            f"the {channels} input channels are {what}: {labels} classes, as in the published {family}; otherwise say "
+            f"the {channels} input channels are {what}: {labels} classes, as published for {family}; otherwise say "
             "--arch-labels N, 0 for an image"
         )
     return label_inputs(labels, edges=edges), features, assumed

@@ -42,7 +42,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
     elif f"{_OUTER}.0.bias" in shapes:
         norm_name = "instance"
     return Found(
-        family="U-Net of pytorch-CycleGAN-and-pix2pix",
+        family="the U-Net of pytorch-CycleGAN-and-pix2pix",
         arch="unet",
         arch_kwargs={
             "in_channels": in_channels,
@@ -51,8 +51,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
             "ngf": ngf,
             "norm": norm_name,
         },
-        renamed=layers.renamed,
-        dropped=tuple(layers.dropped),
+        layers=layers,
         inputs=(image_of(in_channels, "input"),),
         output=image_of(out_channels, "output"),
         train_size=at_least((256, 256), 2**num_downs),

@@ -87,11 +87,11 @@ def _with_remark(found: Found, names: list[str], taken: str) -> Found:
 
 def _check_complete(found: Found, weights: Mapping[str, Tensor]) -> None:
     """Every key of the file is used, or known to carry nothing; what is missing is found when weights are loaded."""
-    over = [key for key in weights if key not in found.renamed and key not in found.dropped]
+    over = [key for key in weights if key not in found.layers.renamed and key not in found.layers.dropped]
     if over:
         more = f" and {len(over) - 3} more" if len(over) > 3 else ""
         raise CheckpointError(
-            f"looks like the {found.family}, and has keys that this network does not: {', '.join(over[:3])}{more}. It "
+            f"looks like {found.family}, and has keys that this network does not: {', '.join(over[:3])}{more}. It "
             "may be a fork with further layers, and leaving them out would give other pictures, so it was refused."
         )
 

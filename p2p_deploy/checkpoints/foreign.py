@@ -16,6 +16,7 @@ from p2p_deploy.checkpoints.found import Assumptions, Found
 from p2p_deploy.checkpoints.native import Checkpoint, with_weights
 from p2p_deploy.checkpoints.reading import fold_spectral_norm, state_dict_of
 from p2p_deploy.errors import CheckpointError, P2PError
+from p2p_deploy.generators import build_generator
 from p2p_deploy.generators.featured import Featured
 from p2p_deploy.spec import ModelSpec
 
@@ -34,8 +35,12 @@ def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
         spec = _spec(path, found, generator)
     except P2PError as exc:
         raise CheckpointError(f"{path}: {exc}" if _is_sentence_of_its_own(exc) else f"{path} {exc}") from exc
+    height, width = spec.working_size
+    assumed = [*found.assumed, "pixels are -1 to 1 inside the network, as in the published programs"]
+    if not spec.fixed_size:
+        assumed.append(f"it was trained at {height}x{width} pixels, the published size; export for others with --size")
     return Checkpoint(
-        spec=spec, generator=generator, family=found.family, inferred=found.inferred, assumed=found.assumed
+        spec=spec, generator=generator, family=found.family, inferred=found.inferred, assumed=tuple(assumed)
     )
 
 
@@ -44,12 +49,33 @@ def _is_sentence_of_its_own(exc: P2PError) -> bool:
 
 
 def _generator(found: Found, weights: Mapping[str, Tensor]) -> nn.Module:
-    renamed = {ours: weights[theirs] for theirs, ours in found.renamed.items()}
+    renamed = {ours: weights[theirs] for theirs, ours in found.layers.renamed.items()}
     for key in [key for key in renamed if key.endswith("running_mean")]:  # counted by torch since 0.4.1, of no use here
         renamed.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     if found.arch_kwargs.get("z_dim"):
         renamed["z"] = torch.zeros(found.arch_kwargs["z_dim"])
+    _check_shapes(found, renamed)
     return with_weights(found.arch, found.arch_kwargs, renamed)
+
+
+def _check_shapes(found: Found, weights: Mapping[str, Tensor]) -> None:
+    """Say what does not fit in the words of the file; torch would name our keys."""
+    with torch.device("meta"):
+        expected = build_generator(found.arch, found.arch_kwargs).state_dict()
+    problems = []
+    for key, value in expected.items():
+        if key not in weights:
+            problems.append(f"{found.layers.theirs(key)} is missing")
+        elif weights[key].shape != value.shape:
+            shapes = tuple(weights[key].shape), tuple(value.shape)
+            problems.append(f"{found.layers.theirs(key)} has the shape {shapes[0]} instead of {shapes[1]}")
+    problems += [f"{found.layers.theirs(key)} is left over" for key in weights if key not in expected]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"looks like {found.family} ({'; '.join(found.inferred)}), but {', '.join(problems[:3])}{more}. The "
+            "file is damaged, or of a fork."
+        )
 
 
 def _with_encoded(generator: nn.Module, found: Found, file: Path | None) -> nn.Module:

@@ -36,50 +36,21 @@ class Assumptions:
     upsampling: Literal["normal", "more"] | None = None
 
 
-@dataclass(frozen=True)
-class Found:
-    """A network that was recognised.
-
-    Attributes:
-        family: whose it is, in words.
-        arch: key into ``generators.GENERATORS``.
-        arch_kwargs: arguments of its constructor.
-        renamed: key in the file to key in our module; every key of the file is here or in ``dropped``.
-        inputs: what it takes.
-        output: what it gives.
-        train_size: (height, width) it is assumed to have been trained at, pixels.
-        features: channels after those of the inputs that a feature encoder would fill.
-        dropped: keys that carry nothing.
-        inferred: what the keys say, for people to read.
-        assumed: what they do not say, and what was taken instead.
-    """
-
-    family: str
-    arch: str
-    arch_kwargs: Mapping[str, Any]
-    renamed: Mapping[str, str]
-    inputs: tuple[ImageSpec, ...]
-    output: ImageSpec
-    train_size: tuple[int, int]
-    features: int = 0
-    dropped: tuple[str, ...] = ()
-    inferred: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-
-
 @dataclass
 class Layers:
     """Collects which layer of a file is which of ours.
 
     Attributes:
         shapes: every key of the file and its shape.
-        renamed: what was collected so far.
+        renamed: key in the file to key in our module.
         dropped: keys that carry nothing.
+        names: layer in our module to layer in the file, whether the file has it or not.
     """
 
     shapes: Shapes
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
 
     def weight(self, layer: str) -> Shape:
         """Shape of a layer's weight, which has four dimensions.
@@ -103,6 +74,7 @@ class Layers:
 
     def norm(self, theirs: str, ours: str) -> None:
         """A norm; statistics without a scale are those of an InstanceNorm, which does not use them."""
+        self.names[ours] = theirs
         if self.has(f"{theirs}.running_mean") and not self.has(f"{theirs}.weight"):
             tracked = (f"{theirs}.{name}" for name in ("running_mean", "running_var", "num_batches_tracked"))
             self.dropped += [key for key in tracked if self.has(key)]
@@ -113,8 +85,43 @@ class Layers:
         """A BatchNorm without scale and shift."""
         self._take(theirs, ours, ("running_mean", "running_var", "num_batches_tracked"))
 
+    def theirs(self, key: str) -> str:
+        """What a key of our module is called in the file."""
+        layer, _, name = key.rpartition(".")
+        return f"{self.names.get(layer, layer)}.{name}"
+
     def _take(self, theirs: str, ours: str, names: tuple[str, ...]) -> None:
+        self.names[ours] = theirs
         self.renamed.update({f"{theirs}.{name}": f"{ours}.{name}" for name in names if self.has(f"{theirs}.{name}")})
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network that was recognised.
+
+    Attributes:
+        family: whose it is, in words.
+        arch: key into ``generators.GENERATORS``.
+        arch_kwargs: arguments of its constructor.
+        layers: which layer of the file is which of ours; every key of the file is ``renamed`` or ``dropped`` there.
+        inputs: what it takes.
+        output: what it gives.
+        train_size: (height, width) it is assumed to have been trained at, pixels.
+        features: channels after those of the inputs that a feature encoder would fill.
+        inferred: what the keys say, for people to read.
+        assumed: what they do not say, and what was taken instead.
+    """
+
+    family: str
+    arch: str
+    arch_kwargs: Mapping[str, Any]
+    layers: Layers
+    inputs: tuple[ImageSpec, ...]
+    output: ImageSpec
+    train_size: tuple[int, int]
+    features: int = 0
+    inferred: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 def image_of(channels: int, end: str) -> ImageSpec:

@@ -13,7 +13,7 @@ from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_
 from p2p_deploy.checkpoints.resnet import block_indices, downs_before, norm_of, residual_blocks, trunk
 from p2p_deploy.errors import CheckpointError
 
-_NAME = "local enhancer of pix2pixHD"
+_NAME = "the local enhancer of pix2pixHD"
 
 
 def find(shapes: Shapes, assume: Assumptions) -> Found | None:
@@ -36,7 +36,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
     out_channels = layers.weight(tail)[0]
     layers.conv(tail, "tail.conv")
     ngf, in_channels, *_ = layers.weight(f"model{n_enhancers}_1.1")
-    norm, bias = norm_of(shapes, "model"), "model.1.bias" in shapes
+    norm = norm_of(shapes, "model")
     inputs, features, assumed = inputs_of(in_channels, assume, _NAME)
     multiple = 2 ** (n_downs + n_enhancers)
     return Found(
@@ -50,11 +50,9 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
             "n_downs": n_downs,
             "n_local_blocks": blocks[0],
             "n_enhancers": n_enhancers,
-            "norm": norm,
-            "bias": bias,
+            "norm": norm if norm == "batch" else "instance",
         },
-        renamed=layers.renamed,
-        dropped=tuple(layers.dropped),
+        layers=layers,
         inputs=inputs,
         output=image_of(out_channels, "output"),
         train_size=at_least((512, 512) if inputs[0].kind == "image" else (1024, 2048), multiple),

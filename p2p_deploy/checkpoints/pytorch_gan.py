@@ -16,12 +16,11 @@ from p2p_deploy.errors import CheckpointError
 
 def find_unet(shapes: Shapes, assume: Assumptions) -> Found | None:
     """Recognise the U-Net of its pix2pix; None for anything else."""
-    if "down1.model.0.weight" not in shapes or "up1.model.0.weight" not in shapes:
+    if not any(key.startswith("down") for key in shapes) or not any(key.startswith("final.2.") for key in shapes):
         return None
     layers = Layers(shapes)
-    num_downs = 1
-    while f"down{num_downs + 1}.model.0.weight" in shapes:
-        num_downs += 1
+    levels = range(1, 13)
+    num_downs = max((level for level in levels if any(key.startswith(f"down{level}.") for key in shapes)), default=0)
     for level in range(num_downs):
         layers.conv(f"down{level + 1}.model.0", f"downs.{level}.conv")
         layers.norm(f"down{level + 1}.model.1", f"downs.{level}.norm")
@@ -34,7 +33,7 @@ def find_unet(shapes: Shapes, assume: Assumptions) -> Found | None:
     out_channels = layers.weight("final.2")[0]
     norm = "batch" if "down2.model.1.weight" in shapes else "instance"
     return Found(
-        family="U-Net of PyTorch-GAN's pix2pix",
+        family="the U-Net of PyTorch-GAN's pix2pix",
         arch="unet_upsample",
         arch_kwargs={
             "in_channels": in_channels,
@@ -43,8 +42,7 @@ def find_unet(shapes: Shapes, assume: Assumptions) -> Found | None:
             "ngf": ngf,
             "norm": norm,
         },
-        renamed=layers.renamed,
-        dropped=tuple(layers.dropped),
+        layers=layers,
         inputs=(image_of(in_channels, "input"),),
         output=image_of(out_channels, "output"),
         train_size=at_least((256, 256), 2**num_downs),
@@ -83,7 +81,7 @@ def find_resnet(shapes: Shapes, assume: Assumptions) -> Found | None:
         )
     norm = "batch" if "model.2.weight" in shapes else "instance"
     return Found(
-        family="ResNet of PyTorch-GAN's CycleGAN",
+        family="the ResNet of PyTorch-GAN's CycleGAN",
         arch="resnet",
         arch_kwargs={
             "in_channels": in_channels,
@@ -95,8 +93,7 @@ def find_resnet(shapes: Shapes, assume: Assumptions) -> Found | None:
             "bias": True,
             "up_by": "resize",
         },
-        renamed=layers.renamed,
-        dropped=tuple(layers.dropped),
+        layers=layers,
         inputs=(image_of(in_channels, "input"),),
         output=image_of(out_channels, "output"),
         train_size=at_least((256, 256), 2**n_downs),

@@ -44,7 +44,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
     layers.conv(f"model.{tail}", "tail.conv")
     norm, bias = norm_of(shapes, "model"), "model.1.bias" in shapes
     high_definition = n_downs > 2 or in_channels > 3 or (norm == "batch" and bias)
-    name = "global generator of pix2pixHD" if high_definition else "ResNet of pytorch-CycleGAN-and-pix2pix"
+    name = "the global generator of pix2pixHD" if high_definition else "the ResNet of pytorch-CycleGAN-and-pix2pix"
     inputs, features, assumed = inputs_of(in_channels, assume, name)
     kwargs: dict[str, Any] = {
         "in_channels": in_channels,
@@ -66,8 +66,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
         family=name,
         arch="resnet",
         arch_kwargs=kwargs,
-        renamed=layers.renamed,
-        dropped=tuple(layers.dropped),
+        layers=layers,
         inputs=inputs,
         output=image_of(out_channels, "output"),
         train_size=at_least((256, 256) if inputs[0].kind == "image" else (512, 1024), 2**n_downs),

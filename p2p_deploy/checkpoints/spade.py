@@ -65,11 +65,10 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
         if assume.encoded is None:
             assumed.append("the style is the mean of all, zeros; another one with --arch-encoded FILE.npy")
     return Found(
-        family="SPADE",
+        family="the generator of SPADE",
         arch="spade",
         arch_kwargs=kwargs,
-        renamed=layers.renamed,
-        dropped=tuple(layers.dropped),
+        layers=layers,
         inputs=inputs,
         output=image_of(out_channels, "output"),
         train_size=train_size,

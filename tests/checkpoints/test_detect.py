@@ -98,7 +98,7 @@ def test_a_layout_is_recognised_exactly(name):
     assert {key: found.arch_kwargs[key] for key in expected} == expected
     generator = _generator(found, weights)  # strict: a key too many, a key missing, a wrong shape would raise
     own = {key for key in generator.state_dict() if key != "z" and not key.endswith("num_batches_tracked")}
-    assert set(found.renamed.values()) >= own
+    assert set(found.layers.renamed.values()) >= own
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -178,7 +178,7 @@ class TestConditions:
         assert [image.kind for image in found.inputs] == ["labels", "instances"][: 1 + edges]
         assert (found.inputs[0].classes, found.features) == (classes, features)
         assert found.inputs[0].dtype == ("uint8" if classes <= 256 else "int32")
-        assert bool([said for said in found.assumed if "--arch-labels" in said]) == ("labels" not in assume)
+        assert any("--arch-labels" in said for said in found.assumed) == ("labels" not in assume)
 
     def test_one_or_three_channels_are_a_picture(self):
         for channels in (1, 3):

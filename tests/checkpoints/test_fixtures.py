@@ -14,11 +14,11 @@ from p2p_deploy.export.onnx import write_onnx
 
 FIXTURES = ROOT / "tests" / "fixtures" / "checkpoints"
 FAMILIES = {
-    "cyclegan_pix2pix_unet256": "U-Net of pytorch-CycleGAN-and-pix2pix",
-    "cyclegan_pix2pix_resnet6": "ResNet of pytorch-CycleGAN-and-pix2pix",
-    "pix2pixHD_global": "global generator of pix2pixHD",
-    "pytorch_gan_pix2pix": "U-Net of PyTorch-GAN's pix2pix",
-    "pytorch_gan_cyclegan": "ResNet of PyTorch-GAN's CycleGAN",
+    "cyclegan_pix2pix_unet256": "the U-Net of pytorch-CycleGAN-and-pix2pix",
+    "cyclegan_pix2pix_resnet6": "the ResNet of pytorch-CycleGAN-and-pix2pix",
+    "pix2pixHD_global": "the global generator of pix2pixHD",
+    "pytorch_gan_pix2pix": "the U-Net of PyTorch-GAN's pix2pix",
+    "pytorch_gan_cyclegan": "the ResNet of PyTorch-GAN's CycleGAN",
 }
 
 

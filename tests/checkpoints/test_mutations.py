@@ -29,7 +29,7 @@ def weights(table):
 
 
 def mutated(table, kind: str, seed: int):
-    """One key of a sound file changed; counters of batches are left alone, since nothing needs them."""
+    """A sound file with one key changed, and the key; counters of batches are left alone, since nothing needs them."""
     state, chance = weights(table), random.Random(seed)
     key = chance.choice([key for key in state if not key.endswith("num_batches_tracked")])
     value = state[key]
@@ -42,8 +42,9 @@ def mutated(table, kind: str, seed: int):
     elif kind == "flattened":
         state[key] = torch.zeros(*value.shape, 1)
     else:
-        state[f"model.{chance.randrange(100, 200)}.{chance.choice(['weight', 'bias'])}"] = torch.zeros(3, 3)
-    return state
+        key = f"model.{chance.randrange(100, 200)}.{chance.choice(['weight', 'bias'])}"
+        state[key] = torch.zeros(3, 3)
+    return state, key
 
 
 @pytest.fixture(scope="module", params=SMALL)
@@ -61,8 +62,13 @@ def test_the_small_files_are_sound_before_they_are_changed(small, tmp_path):
 def test_a_changed_key_is_named(small, kind, tmp_path):
     for seed in range(EACH):
         path = tmp_path / f"{seed}.pth"
-        torch.save(mutated(SMALL[small], kind, seed), path)
-        assert_refused(invoke("info", path), str(path))
+        state, key = mutated(SMALL[small], kind, seed)
+        torch.save(state, path)
+        result = invoke("info", path)
+        assert_refused(result, str(path))
+        # The key itself, the block it is in, or, where it is what widths are told by, what was told.
+        block = key.rpartition(".")[0].rpartition(".")[0]
+        assert any(words in result.stderr for words in (key, block, "looks like", "output has 4 channels"))
 
 
 def test_a_file_that_was_cut_is_a_sentence(small, tmp_path):
