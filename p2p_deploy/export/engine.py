@@ -49,8 +49,8 @@ class PlanBuild:
 
 
 @dataclass(frozen=True)
-class _Frames:
-    """The one input of a network: its name, its shape, -1 where dynamic, and whether channels come last."""
+class _Input:
+    """An input of a network: its name, its shape, -1 where dynamic, and whether channels come last."""
 
     name: str
     shape: tuple[int, ...]
@@ -81,7 +81,8 @@ def build_plan(
     """Build a plan and write it exactly as the builder serialised it, whole or not at all.
 
     Args:
-        onnx_path: a graph with one input: frames (N, H, W, C) uint8 or (N, C, H, W) float32.
+        onnx_path: a graph whose inputs are frames (N, H, W, C) uint8 or (N, C, H, W) float32, or labels and instances
+            (N, H, W, 1) uint8 or int32.
         plan_path: the file to write, replacing what is there.
         options: what to build.
         flavour: the TensorRT to use.
@@ -103,12 +104,12 @@ def build_plan(
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)  # holds the weights until the plan is built
     _parse(parser, onnx_path, flavour, log)
-    frames = _frames(trt, network, onnx_path)
+    inputs = _inputs(trt, network, onnx_path)
     config = builder.create_builder_config()
     notes = configure(config, options, flavour)
-    profiles = tuple(frames.fixed(profile) for profile in options.profiles)
+    profiles = tuple(inputs[0].fixed(profile) for profile in options.profiles)
     for profile in profiles:
-        _add_profile(builder, config, frames, profile, flavour, log)
+        _add_profile(builder, config, inputs, profile, flavour, log)
     gpu, capabilities = _built_for(options, flavour)
     cache = _timing_cache(options, flavour, gpu)
     notes += timing.hand_in(config, cache, log) if cache else []
@@ -119,7 +120,7 @@ def build_plan(
     seconds = time.perf_counter() - started
     _check_built(plan, onnx_path.name, flavour, log)
     notes += timing.keep(config, cache) if cache else []
-    precision = read_precision(trt, network, frames.shapes(profiles[0])[1])
+    precision = read_precision(trt, network, {item.name: item.shapes(profiles[0])[1] for item in inputs})
     with replacing(plan_path) as temporary:
         temporary.write_bytes(memoryview(plan))
     return PlanBuild(precision, profiles, gpu, capabilities, (*log.warnings(), *notes), seconds)
@@ -136,22 +137,23 @@ def _parse(parser: Any, onnx_path: Path, flavour: Flavour, log: Any) -> None:
     raise ExportError(f"{flavour} cannot read {onnx_path.name}: {'; '.join(reasons) or log.reason()}")
 
 
-def _frames(trt: Any, network: Any, onnx_path: Path) -> _Frames:
+def _inputs(trt: Any, network: Any, onnx_path: Path) -> list[_Input]:
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
-    kinds = {trt.DataType.UINT8: True, trt.DataType.FLOAT: False}
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].dtype not in kinds:
+    kinds = {trt.DataType.UINT8: True, trt.DataType.INT32: True, trt.DataType.FLOAT: False}
+    if not inputs or any(len(item.shape) != 4 or item.dtype not in kinds for item in inputs):
         received = ", ".join(f"{item.name} {tuple(item.shape)} {item.dtype.name}" for item in inputs)
         raise ExportError(
-            f"{onnx_path.name} takes {received or 'nothing'}; expected one input, frames (N, H, W, C) UINT8 or "
-            "(N, C, H, W) FLOAT. Take an ONNX file that p2p export wrote."
+            f"{onnx_path.name} takes {received or 'nothing'}; expected frames (N, H, W, C) UINT8 or (N, C, H, W) "
+            "FLOAT, or labels and instances (N, H, W, 1). Take an ONNX file that p2p export wrote."
         )
-    return _Frames(inputs[0].name, tuple(inputs[0].shape), kinds[inputs[0].dtype])
+    return [_Input(item.name, tuple(item.shape), kinds[item.dtype]) for item in inputs]
 
 
-def _add_profile(builder: Any, config: Any, frames: _Frames, profile: Profile, flavour: Flavour, log: Any) -> None:
+def _add_profile(builder: Any, config: Any, inputs: list[_Input], profile: Profile, flavour: Flavour, log: Any) -> None:
     shapes = builder.create_optimization_profile()
     try:
-        shapes.set_shape(frames.name, *frames.shapes(profile))
+        for item in inputs:
+            shapes.set_shape(item.name, *item.shapes(profile))
     except (RuntimeError, TypeError, ValueError) as exc:
         raise ExportError(f"{flavour} refuses the profile {profile}: {exc}") from exc
     if config.add_optimization_profile(shapes) < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,18 +52,19 @@ class PrecisionReport:
         )
 
 
-def read_precision(trt: Any, network: Any, shape: tuple[int, ...]) -> PrecisionReport:
+def read_precision(trt: Any, network: Any, shapes: Mapping[str, tuple[int, ...]]) -> PrecisionReport:
     """Read what a network computes in, and how much.
 
     Args:
         trt: the flavour's module.
-        network: parsed, with one input. Its input gets ``shape`` and keeps it, so this comes after the build.
-        shape: all dimensions of the input, for which multiply-accumulates are counted.
+        network: parsed. Its inputs get ``shapes`` and keep them, so this comes after the build.
+        shapes: all dimensions of each input by name, for which multiply-accumulates are counted.
 
     Raises:
         ExportError: the network does not work at this shape.
     """
-    network.get_input(0).shape = shape
+    for index in range(network.num_inputs):
+        network.get_input(index).shape = shapes[network.get_input(index).name]
     outputs: Counter[str] = Counter()
     convolutions: list[tuple[str, str, int]] = []
     for index in range(network.num_layers):
