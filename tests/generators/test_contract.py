@@ -27,8 +27,7 @@ VARIANTS = {
     "resnet zeros": {"n_blocks": 1, "norm": "none", "padding": "zeros"},
     "local_enhancer": {"n_blocks": 1, "n_downs": 2, "n_local_blocks": 1},
     "local_enhancer two batch": {"n_blocks": 1, "n_downs": 1, "n_local_blocks": 1, "n_enhancers": 2, "norm": "batch"},
-    "spade": {},
-    "spade most batch": {"upsampling": "most", "norm": "batch"},
+    "spade": {"norm": "batch"},
 }
 
 
