@@ -188,10 +188,18 @@ def _check_capability(path: Path, sidecar: PlanSidecar, device: int) -> None:
         )
 
 
+def is_there(path: Path) -> bool:
+    """Whether this is a file; a name that is too long for this disk, which a sidecar may have, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def rebuild(plan: Path, sidecar: PlanSidecar) -> str:
     """The sentence that names the command which builds the plan again here."""
-    source = plan.with_name(Path(sidecar.source_onnx).name)
-    if source.is_file():
+    source = plan.with_name(sidecar.source_onnx)
+    if is_there(source):
         return f"Build it again for this machine from {source.name} beside it: p2p run {plan} IN OUT --rebuild"
     return (
         f"Copy {source.name}, from which it was built, beside it, then build it again for this machine: "
@@ -201,15 +209,18 @@ def rebuild(plan: Path, sidecar: PlanSidecar) -> str:
 
 def _names_checkpoint(onnx: Path, source_sha256: str | None) -> bool:
     """Whether an ONNX file's metadata, which is its last part, has the hash of this checkpoint."""
-    with onnx.open("rb") as file:
-        file.seek(max(0, onnx.stat().st_size - METADATA_BYTES))
-        return source_sha256 is not None and source_sha256.encode() in file.read()
+    try:
+        with onnx.open("rb") as file:
+            file.seek(max(0, onnx.stat().st_size - METADATA_BYTES))
+            return source_sha256 is not None and source_sha256.encode() in file.read()
+    except OSError:  # one that cannot be read is not offered
+        return False
 
 
 def run_instead(plan: Path, sidecar: PlanSidecar) -> str:
     """The sentence that names an ONNX file of the same checkpoint beside the plan, if there is one."""
-    for name in (f"{plan.stem}.onnx", Path(sidecar.source_onnx).name):
+    for name in (f"{plan.stem}.onnx", sidecar.source_onnx):
         candidate = plan.with_name(name)
-        if candidate.is_file() and _names_checkpoint(candidate, sidecar.spec.source_sha256):
+        if is_there(candidate) and _names_checkpoint(candidate, sidecar.spec.source_sha256):
             return f"{candidate} beside it is the same network for ONNX Runtime: p2p run {candidate} IN OUT"
     return "Its ONNX file, which ONNX Runtime runs anywhere, is not beside it; p2p export CKPT writes it."

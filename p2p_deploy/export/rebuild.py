@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.preflight import this_platform
+from p2p_deploy.backends.preflight import is_there, this_platform
 from p2p_deploy.errors import ModelFileError, OutputError
 from p2p_deploy.export.engine import build_plan
 from p2p_deploy.export.flavours import FlavourChoice, find_flavour
@@ -32,8 +32,8 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None)
         OutputError: the files cannot be replaced.
     """
     old = read_sidecar(plan)
-    source = plan.with_name(Path(old.source_onnx).name)
-    if not source.is_file():
+    source = plan.with_name(old.source_onnx)
+    if not is_there(source):
         raise ModelFileError(f"{plan} cannot be built again: {source.name}, which it was built from, is not beside it.")
     if sha256(source) != old.source_onnx_sha256:
         raise ModelFileError(
