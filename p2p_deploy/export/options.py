@@ -12,6 +12,7 @@ from p2p_deploy.sidecar import Profile
 
 HardwareCompatible = Literal["none", "ampere-plus", "same-cc"]
 MAX_OPTIMIZATION_LEVEL = 5  # the builder takes more for this
+MAX_WORKSPACE_GIB = 4096  # more than any GPU has, and less than the builder's integer holds
 _NO_TARGETS = ("NONE", "CURRENT")
 
 
@@ -51,8 +52,8 @@ def check_options(options: BuildOptions, flavour: Flavour) -> None:
         raise ExportError(f"{flavour} {refused}")
     if level is not None and not 0 <= level <= MAX_OPTIMIZATION_LEVEL:
         raise ExportError(f"The optimization level is {level}; expected 0 to {MAX_OPTIMIZATION_LEVEL}.")
-    if gib is not None and not 0 < gib < float("inf"):
-        raise ExportError(f"The workspace is {gib} GiB; expected more than 0.")
+    if gib is not None and not 0 < gib <= MAX_WORKSPACE_GIB:
+        raise ExportError(f"The workspace is {gib} GiB; expected more than 0 and at most {MAX_WORKSPACE_GIB}.")
     if compatible not in get_args(HardwareCompatible):
         expected = ", ".join(get_args(HardwareCompatible))
         raise ExportError(f"The hardware compatibility is {compatible!r}; expected one of {expected}.")
@@ -110,6 +111,9 @@ def configure(config: Any, options: BuildOptions, flavour: Flavour) -> list[str]
         Warnings: what an option does not mean.
     """
     trt, warnings = flavour.module, []
+    if hasattr(trt.BuilderFlag, "TF32"):
+        # On by default, it rounds what enters a float32 convolution to 10 bits: no more than half has.
+        config.clear_flag(trt.BuilderFlag.TF32)
     if options.workspace_gib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace_gib * 2**30))
     if options.optimization_level is not None:

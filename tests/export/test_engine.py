@@ -17,13 +17,14 @@ from onnx import TensorProto, helper
 from support import ROOT, leftovers, unet_spec, varied_generator
 
 from p2p_deploy.backends import cuda
+from p2p_deploy.backends.trt_log import log_of
 from p2p_deploy.errors import DeviceError, ExportError, MissingDependency, OutputError
 from p2p_deploy.export import engine, flavours, timing
 from p2p_deploy.export.engine import build_plan
 from p2p_deploy.export.flavours import find_flavour
 from p2p_deploy.export.layers import PrecisionReport, require_half
 from p2p_deploy.export.onnx import write_onnx
-from p2p_deploy.export.options import BuildOptions
+from p2p_deploy.export.options import BuildOptions, configure
 from p2p_deploy.precision import multiply_accumulates
 from p2p_deploy.sidecar import Profile
 
@@ -205,6 +206,8 @@ class TestRefusals:
             ({"hardware_compatible": "same-cc"}, "TensorRT for RTX .* same-cc.*--targets"),
             ({"hardware_compatible": "ampere"}, "ampere"),
             ({"workspace_gib": 0.0}, "workspace is 0.0 GiB"),
+            ({"workspace_gib": 1e10}, "workspace is 10000000000.0 GiB; expected more than 0 and at most 4096"),
+            ({"workspace_gib": float("nan")}, "workspace is nan GiB"),
             ({"workspace_gib": 1e-9}, "cannot build a plan"),
             ({"optimization_level": 6}, "level is 6; expected 0 to 5"),
         ],
@@ -214,6 +217,16 @@ class TestRefusals:
 
 
 class TestPrecision:
+    @pytest.mark.parametrize("name", ["rtx", "tensorrt"])
+    def test_float32_is_not_rounded_to_tf32(self, name):
+        rtx = find_flavour("rtx")
+        trt, flavour = rtx.module, flavours.Flavour(name, rtx.module, rtx.version)
+        builder = trt.Builder(log_of(trt.ILogger))
+        config = builder.create_builder_config()
+        assert config.get_flag(trt.BuilderFlag.TF32)  # else there would be nothing to clear
+        configure(config, BuildOptions((ANY,)), flavour)
+        assert not config.get_flag(trt.BuilderFlag.TF32)
+
     def test_counts_the_multiply_accumulates_of_the_first_profiles_opt_shape(self, tmp_path):
         path = write_graph(tmp_path / "mixed.onnx", kinds=("half", "float"))
         report = build(path, ANY, ONE).precision
@@ -535,6 +548,7 @@ def used_of_trt():
 class TestConformance:
     def test_everything_that_is_used_exists(self):
         used, module = used_of_trt(), find_flavour("rtx").module
+        assert {"BuilderFlag.TF32", "IBuilderConfig.clear_flag"} <= used
         assert {name.split(".")[0] for name in used} >= {*CLASSES.values(), "BuilderFlag", "MemoryPoolType", "DataType"}
         for name in used:
             value = module
