@@ -58,6 +58,13 @@ class Profile:
         return f"batch {self.batch[0]} to {self.batch[2]}, tuned for {self.batch[1]}, at {sizes}"
 
 
+def fixed_sizes(profiles: tuple[Profile, ...]) -> tuple[int, int, int]:
+    """Batch size, height and width, each where it is the same in every shape of every profile; -1 where it varies."""
+    ranges = ({size for profile in profiles for size in getattr(profile, name)} for name in Profile.__annotations__)
+    batch, height, width = (sizes.pop() if len(sizes) == 1 else -1 for sizes in ranges)
+    return batch, height, width
+
+
 @dataclass(frozen=True)
 class PlanSidecar:
     """Everything about a plan that its bytes do not tell without a GPU.
@@ -100,6 +107,11 @@ class PlanSidecar:
     executed: bool = False
     targets: tuple[str, ...] = ()
     schema: str = SCHEMA
+
+    @property
+    def carries_code(self) -> bool:
+        """Whether there is code for the CPU in the plan. TensorRT for RTX has none that it could put there."""
+        return self.version_compatible and self.flavour == "tensorrt"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

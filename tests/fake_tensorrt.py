@@ -40,6 +40,7 @@ class FakeTensorRT:
         self._engine = (tuple(profiles), channels, self.DataType.__members__[dtype])
 
     def Runtime(self, log):  # noqa: N802
+        self._gpu.log = log
         if self._gpu.fails("Runtime"):
             raise TypeError("pybind11::init(): factory function returned nullptr")
         return Runtime(self._gpu, log, self._engine)
@@ -53,7 +54,6 @@ class Runtime(_Tracked):
 
     def deserialize_cuda_engine(self, data: bytes):
         if self._gpu.fails("deserialize_cuda_engine"):
-            self._log.log(ILogger.Severity.ERROR, "the magic tag does not match")
             return None
         self._gpu.host_code_allowed = self.engine_host_code_allowed
         return Engine(self._gpu, *self._arguments)

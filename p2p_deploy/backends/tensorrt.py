@@ -15,10 +15,10 @@ from p2p_deploy.backends import cuda, rtx
 from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda
 from p2p_deploy.backends.preflight import TITLES, CheckedPlan, TensorRTOptions, check_plan, rebuild
-from p2p_deploy.backends.tensorrt_slot import Lane, TensorRTSlot
-from p2p_deploy.backends.trt_log import log_of
-from p2p_deploy.errors import Failed, StalePlan
-from p2p_deploy.sidecar import Profile
+from p2p_deploy.backends.tensorrt_slot import MAKE_ROOM, Lane, TensorRTSlot
+from p2p_deploy.backends.trt_log import Excerpt, log_of
+from p2p_deploy.errors import Failed, P2PError, StalePlan
+from p2p_deploy.sidecar import Profile, fixed_sizes
 
 
 def open_plan(path: Path, options: TensorRTOptions) -> TensorRTBackend:
@@ -64,7 +64,6 @@ class TensorRTBackend(Backend):
         self._graph_refusals: list[str] = []
         self._releases: list[weakref.finalize] = []
         self._log = log_of(plan.trt.ILogger)
-        self._log.messages.clear()
         self._cache: Any = None
         self._config: Any = None
         self._engine: Any = None
@@ -85,25 +84,32 @@ class TensorRTBackend(Backend):
 
     def _open(self, data: bytes) -> None:
         """Make TensorRT's objects; none is in a local variable, where a traceback would keep it beyond ``_forget``."""
+        said = self._log.from_now()
         try:
             self._runtime = self._trt.Runtime(self._log)
         except (RuntimeError, TypeError) as exc:  # what its bindings make of a null pointer
-            raise Failed(
-                f"{self._title} does not start on {self.device}: {self._log.reason()}. Run p2p doctor."
-            ) from exc
-        if self._sidecar.version_compatible:  # check_plan asked whether the plan is trusted
+            raise Failed(f"{self._title} does not start on {self.device}: {said.reason()}. Run p2p doctor.") from exc
+        if self._sidecar.carries_code:  # check_plan asked whether the plan is trusted
             self._runtime.engine_host_code_allowed = True
+        said = self._log.from_now()
         self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
-            raise self._stale(f"{self._title} refuses it: {self._log.reason()}")
+            raise self._not_loaded(said)
         self._names = self._read_names()
         self.profiles = self._read_profiles()
         if self._rtx:
+            said = self._log.from_now()
             self._config = self._engine.create_runtime_config()
             self._cache = self._config.create_runtime_cache() if self._config is not None else None
             if self._cache is None:
-                raise Failed(f"{self._title} gives no runtime configuration: {self._log.reason()}. Run p2p doctor.")
+                raise Failed(f"{self._title} gives no runtime configuration: {said.reason()}. Run p2p doctor.")
             rtx.configure(self._trt, self._config, self._cache, self._path, self._cuda_graphs)
+
+    def _not_loaded(self, said: Excerpt) -> P2PError:
+        """A GPU without room says nothing against the plan, which must then not be built again."""
+        if said.blames_the_gpu():
+            return Failed(f"{self._title} cannot load {self._path} on {self.device}: {said.reason()}. {MAKE_ROOM}")
+        return self._stale(f"{self._title} refuses it: {said.reason()}")
 
     def _stale(self, what: str) -> StalePlan:
         return StalePlan(f"{self._path} cannot be used: {what}. {rebuild(self._path, self._sidecar)}")
@@ -168,14 +174,14 @@ class TensorRTBackend(Backend):
         return Lane(self._device, self._new_context, self._names, sizes, self._log, refusals)
 
     def _new_context(self) -> Any:
+        said = self._log.from_now()
         if self._rtx:
             context = self._engine.create_execution_context(self._config)
         else:
             context = self._engine.create_execution_context()
         if context is None:
             raise Failed(
-                f"{self._title} cannot make an execution context on {self.device}: {self._log.reason()}. Take a "
-                "smaller --batch, or end other programs that use this GPU."
+                f"{self._title} cannot make an execution context on {self.device}: {said.reason()}. {MAKE_ROOM}"
             )
         return context
 

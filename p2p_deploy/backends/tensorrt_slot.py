@@ -13,8 +13,13 @@ import numpy as np
 
 from p2p_deploy.backends.base import Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice
+from p2p_deploy.backends.trt_log import Excerpt
 from p2p_deploy.errors import Failed
 from p2p_deploy.spec import ModelSpec
+
+# What is left to do where TensorRT finds no room, or refuses for another reason.
+MAKE_ROOM = "Take a plan with a smaller maximum size or batch, or end other programs that use this GPU."
+_TRY_AGAIN = "Run it again; if it is refused again, make the plan again with p2p export CKPT --trt"
 
 
 class Lane:
@@ -112,20 +117,24 @@ class Lane:
 
     def _change_shape(self, profile: int, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
         self._drop_graph()
+        said = self._log.from_now()
         if self._shape is None or self._shape[0] != profile:
             self._shape = None
-            self._accept(self.context.set_optimization_profile_async(profile, int(self._stream)), f"profile {profile}")
+            # This is where the context gets the memory it works in.
+            chosen = self.context.set_optimization_profile_async(profile, int(self._stream))
+            self._accept(said, chosen, f"profile {profile}", MAKE_ROOM)
         self._shape = None
         for name, address in zip(self._names, self._addresses, strict=True):
-            self._accept(self.context.set_tensor_address(name, address), f"the address of {name}")
-        self._accept(self.context.set_input_shape(self._names[0], shape), f"the shape {shape}")
+            self._accept(said, self.context.set_tensor_address(name, address), f"the address of {name}")
+        self._accept(said, self.context.set_input_shape(self._names[0], shape), f"the shape {shape}")
         found = tuple(self.context.get_tensor_shape(self._names[1]))
         if found != output_shape:
             raise Failed(f"The plan answers frames of {shape} with {found}, expected {output_shape}. Export it again.")
 
     def _enqueue(self, frames: np.ndarray, output: np.ndarray) -> None:
         self._device.copy_in(self._addresses[0], frames, self._stream)
-        self._accept(self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames)}")
+        said = self._log.from_now()
+        self._accept(said, self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames)}")
         self._device.copy_out(output, self._addresses[1], self._stream)
 
     def _capture(self, work: Callable[[], None]) -> None:
@@ -142,12 +151,9 @@ class Lane:
             self._device.drop_graph(self._graph)
             self._graph = None
 
-    def _accept(self, answer: bool, what: str) -> None:
+    def _accept(self, said: Excerpt, answer: bool, what: str, hint: str = _TRY_AGAIN) -> None:
         if not answer:
-            raise Failed(
-                f"TensorRT refused {what} on cuda:{self._device.index}: {self._log.reason()}. Run it again; if it is "
-                "refused again, make the plan again with p2p export CKPT --trt"
-            )
+            raise Failed(f"TensorRT refused {what} on cuda:{self._device.index}: {said.reason()}. {hint}")
 
 
 class TensorRTSlot(Slot):

@@ -40,11 +40,11 @@ def hand_in(config: Any, path: Path, log: Any) -> list[str]:
 
 def _take(config: Any, data: bytes, log: Any) -> list[str]:
     """Make a cache of ``data`` the builder's; returns, and removes from the log, what it says against it."""
-    said = len(log.messages)
+    said = log.from_now()
     cache = config.create_timing_cache(data)
     taken = cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
-    complaints = [message for _, message in log.messages[said:]]
-    del log.messages[said:]
+    complaints = said.warnings()
+    said.forget()
     return complaints if taken else [*complaints, "The builder takes no timing cache."]
 
 
