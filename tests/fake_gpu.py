@@ -92,7 +92,7 @@ class Gpu:
     def gone(self, name: str) -> None:
         self.released.append(name)
         self.live[name] -= 1
-        if name in ("Context", "stream", "memory"):
+        if name not in ("pinned", "graph"):  # which are of no GPU
             self._on_the_right_gpu(f"releasing {name}")
         if not self.live[name]:
             del self.live[name]
@@ -237,6 +237,9 @@ class FakeCuda:
 
     def cudaGetLastError(self):
         return (SUCCESS,)
+
+    def cudaGetDevice(self):
+        return SUCCESS, getattr(self._gpu.current, "device", 0)
 
     @_void
     def cudaSetDevice(self, index):

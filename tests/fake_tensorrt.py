@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -157,6 +158,8 @@ class Context(_Tracked):
         stream = self._gpu.streams[handle]
         if stream.captured is not None and not self.runs:
             self._gpu.violations.append("a graph was captured before its shape had run")
+        if stream.captured is not None and gc.isenabled():
+            self._gpu.violations.append("slots may be released during a capture")
         self.runs += 1
         stream.add(Execute(self))
         return True

@@ -214,6 +214,7 @@ class TensorRTBackend(Backend):
 
         Raises:
             Failed: the GPU failed.
+            ValueError: the backend is closed.
         """
         assert isinstance(slot, TensorRTSlot)
         slot.lane.wait()
@@ -235,12 +236,13 @@ class TensorRTBackend(Backend):
 
     def close(self) -> None:
         """Wait for what is under way, then give everything back, the last thing first."""
-        super().close()
-        for release in reversed(self._releases):
-            release()
-        if self._cache is not None:
-            rtx.save_cache(self._cache, self._path)
-        self._forget()
+        with self._call_lock, self._device.releasing():
+            super().close()
+            for release in reversed(self._releases):
+                release()
+            if self._cache is not None:
+                rtx.save_cache(self._cache, self._path)
+            self._forget()
 
     def _forget(self) -> None:
         """Let go of TensorRT's objects, each before the one it came from; they have no other way to be destroyed."""

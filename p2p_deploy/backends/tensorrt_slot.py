@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import weakref
 from collections.abc import Callable
@@ -82,6 +81,7 @@ class Lane:
 
         Raises:
             Failed: CUDA or TensorRT failed.
+            ValueError: the lane is closed.
         """
         shape = (profile, *frames.shape)
         work = functools.partial(self._enqueue, frames, output)
@@ -103,17 +103,22 @@ class Lane:
 
         Raises:
             Failed: the GPU failed, now or earlier.
+            ValueError: the lane is closed, and its event is gone.
         """
+        self._require_open()
         self._device.wait(self._event)
 
     def close(self) -> None:
         """Wait for what is under way, then release everything, the last thing first; never raises."""
-        with contextlib.suppress(Failed):
-            self._device.select()  # threads start with the first GPU, and so does a garbage collector in one of them
-        self._device.drain(self._stream)
-        self._drop_graph()
-        self.context = None
-        self._stack.close()
+        with self._device.releasing():  # in whichever thread the garbage collector is
+            self._device.drain(self._stream)
+            self._drop_graph()
+            self.context = None
+            self._stack.close()
+
+    def _require_open(self) -> None:
+        if self.context is None:
+            raise ValueError("this model is closed; open it again with p2p_deploy.load")
 
     def _change_shape(self, profile: int, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
         self._drop_graph()
