@@ -34,6 +34,7 @@ class FakeTensorRT:
     DataType = tensorrt_rtx_bindings.DataType
     TensorIOMode = tensorrt_rtx_bindings.TensorIOMode
     CudaGraphStrategy = tensorrt_rtx_bindings.CudaGraphStrategy
+    ExecutionContextAllocationStrategy = tensorrt_rtx_bindings.ExecutionContextAllocationStrategy
 
     def __init__(self, gpu: Gpu, version: str, profiles=(), channels: int = 3, dtype: str = "UINT8") -> None:
         self.__version__ = version
@@ -91,7 +92,9 @@ class Engine(_Tracked):
     def create_runtime_config(self):
         return None if self._gpu.fails("create_runtime_config") else Config(self._gpu)
 
-    def create_execution_context(self, config=None):
+    def create_execution_context(self, how=FakeTensorRT.ExecutionContextAllocationStrategy.STATIC):
+        strategy = how.get_execution_context_allocation_strategy() if isinstance(how, Config) else how
+        self._gpu.strategies.append(strategy)
         if self._gpu.fails("create_execution_context"):
             return None
         return Context(self._gpu, self._profiles, self._image)
@@ -99,12 +102,19 @@ class Engine(_Tracked):
 
 class Config(_Tracked):
     cuda_graph_strategy = FakeTensorRT.CudaGraphStrategy.DISABLED
+    _strategy = FakeTensorRT.ExecutionContextAllocationStrategy.STATIC
 
     def create_runtime_cache(self):
         return None if self._gpu.fails("create_runtime_cache") else Cache(self._gpu)
 
     def set_runtime_cache(self, cache) -> bool:
         return cache is not None
+
+    def set_execution_context_allocation_strategy(self, strategy) -> None:
+        self._strategy = strategy
+
+    def get_execution_context_allocation_strategy(self):
+        return self._strategy
 
 
 class Cache(_Tracked):

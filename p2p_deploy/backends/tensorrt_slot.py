@@ -71,11 +71,13 @@ class Lane:
             self.context = new_context()
             self._stack = stack.pop_all()
 
-    def submit(self, profile: int, frames: np.ndarray, output: np.ndarray) -> None:
+    def submit(self, profile: int, rows: int, frames: np.ndarray, output: np.ndarray) -> None:
         """Queue copy in, network, copy out and the event that ``wait`` waits for.
 
         Args:
             profile: index of the optimisation profile.
+            rows: how many the network computes, no fewer than there are frames; what is in the others does not matter,
+                because each picture is computed on its own.
             frames: the rows to compute; left alone until ``wait``.
             output: where the answer goes; undefined until ``wait``.
 
@@ -83,10 +85,11 @@ class Lane:
             Failed: CUDA or TensorRT failed.
             ValueError: the lane is closed.
         """
-        shape = (profile, *frames.shape)
+        self._require_open()
+        shape = (profile, rows, *frames.shape)
         work = functools.partial(self._enqueue, frames, output)
         if shape != self._shape:
-            self._change_shape(profile, frames.shape, output.shape)
+            self._change_shape(profile, (rows, *frames.shape[1:]), (rows, *output.shape[1:]))
             work()
             self._shape = shape
         else:
@@ -177,7 +180,9 @@ class TensorRTSlot(Slot):
         spec: ModelSpec,
         device: CudaDevice,
         new_lane: Callable[[tuple[int, int]], Lane],
+        rows: int,
     ) -> None:
+        """Allocate arrays for ``capacity`` frames, and GPU memory for the ``rows`` that the network may compute."""
         super().__init__(capacity, size, spec, device.pinned)
-        self.lane = new_lane((self.input.nbytes, self.output.nbytes))
+        self.lane = new_lane((rows * self.input[0].nbytes, rows * self.output[0].nbytes))
         self.release = weakref.finalize(self, self.lane.close)

@@ -102,7 +102,7 @@ def test_every_name_exists(kind):
     assert sources.missing <= (RTX_ONLY if kind == "lean" else set())
     expected = {
         "rtx": {"execute_async_v3", "deserialize_cuda_engine", "WHOLE_GRAPH_CAPTURE", "set_runtime_cache", "UINT8"},
-        "lean": {"execute_async_v3", "deserialize_cuda_engine", "engine_host_code_allowed", "WARNING"},
+        "lean": {"execute_async_v3", "deserialize_cuda_engine", "ON_PROFILE_CHANGE", "WARNING"},
         "cuda": {"cudaMallocHost", "cudaGraphLaunch", "cudaStreamCaptureModeThreadLocal", "cudaErrorMemoryAllocation"},
     }
     assert expected[kind] <= sources.used  # else the parser would have overlooked them

@@ -237,14 +237,6 @@ def test_each_shape_runs_in_the_smallest_profile_that_admits_it(opened):
             model(pictures(1, 256))
 
 
-def test_a_batch_below_the_profile_is_refused_with_the_ranges(opened):
-    _, model = opened(profiles=(profile((4, 4, 8)),))
-    with model:
-        (slot,) = model.slots(1, 4)
-        with pytest.raises(Failed, match=r"3 frames of 64x64 pixels are outside.*batch 4 to 8"):
-            submit(model, slot, pictures(3, SIZE))
-
-
 def test_every_thread_uses_the_gpu_that_was_asked_for(opened):
     _, model = opened(count=3, device=2, options={"device": "cuda:2"})
     frames, found = pictures(2, SIZE), []
