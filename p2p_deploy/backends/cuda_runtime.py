@@ -26,7 +26,7 @@ def import_cuda() -> Any:
         return importlib.import_module("cuda.bindings.runtime")
     except ImportError as exc:
         raise MissingDependency(
-            f"Running a plan needs the Python package cuda-bindings, which cannot be imported here ({exc}). Install it "
+            f"TensorRT plans need the Python package cuda-bindings, which cannot be imported here ({exc}). Install it "
             "with: pip install cuda-bindings"
         ) from exc
 

@@ -16,7 +16,7 @@ from p2p_deploy.backends import cuda
 from p2p_deploy.backends.trt_log import Excerpt, log_of
 from p2p_deploy.errors import ExportError
 from p2p_deploy.export import timing
-from p2p_deploy.export.flavours import Flavour
+from p2p_deploy.export.flavours import Flavour, building_on
 from p2p_deploy.export.layers import PrecisionReport, read_precision
 from p2p_deploy.export.options import BuildOptions, check_options, configure, target_capabilities
 from p2p_deploy.export.progress import OnProgress, progress_monitor, stoppable
@@ -91,11 +91,19 @@ def build_plan(
     Raises:
         ExportError: the options do not suit the flavour, or the parser or the builder refuses the graph or a profile;
             the sentence has the layer's name where they give it.
+        MissingDependency, DeviceError: the GPU that ``tensorrt`` is to build on cannot be selected.
         OutputError: the plan cannot be written.
     """
     if not options.profiles:
         raise ExportError("A plan needs at least one optimization profile; received none.")
     check_options(options, flavour)
+    with building_on(flavour, options.device):
+        return _build(onnx_path, plan_path, options, flavour, on_progress)
+
+
+def _build(
+    onnx_path: Path, plan_path: Path, options: BuildOptions, flavour: Flavour, on_progress: OnProgress
+) -> PlanBuild:
     trt = flavour.module
     log = log_of(trt.ILogger)
     said = log.from_now()
@@ -163,7 +171,7 @@ def _add_profile(builder: Any, config: Any, frames: _Frames, profile: Profile, f
 def _built_for(options: BuildOptions, flavour: Flavour) -> tuple[str, tuple[str, ...]]:
     """The GPU of a plan, in words, and its compute capabilities."""
     if flavour.name == "tensorrt":
-        return cuda.device_name(0), (cuda.compute_capability(0),)
+        return cuda.device_name(options.device), (cuda.compute_capability(options.device),)
     targets = tuple(target_capabilities(options.targets, flavour))
     if targets:
         return f"compute capability {', '.join(targets)}", targets

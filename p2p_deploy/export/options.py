@@ -29,6 +29,7 @@ class BuildOptions:
         version_compatible: build a plan that later versions can run too.
         hardware_compatible: with ``tensorrt``, the other GPUs the plan is to run on: those from Ampere on, or those of
             the same compute capability.
+        device: with ``tensorrt``, index of the GPU to build on.
     """
 
     profiles: tuple[Profile, ...] = ()
@@ -38,6 +39,7 @@ class BuildOptions:
     timing_cache: Path | None = None
     version_compatible: bool = False
     hardware_compatible: HardwareCompatible = "none"
+    device: int = 0
 
 
 def check_options(options: BuildOptions, flavour: Flavour) -> None:
@@ -86,6 +88,13 @@ def _not_rtx(options: BuildOptions) -> str | None:
     return None
 
 
+def known_targets(flavour: Flavour) -> dict[str, Any]:
+    """``{"sm89": ComputeCapability.SM89}`` and the like: every target the installed builder has."""
+    trt = flavour.module
+    members = trt.ComputeCapability.__members__.items()
+    return {name.lower(): value for name, value in members if name not in _NO_TARGETS}
+
+
 def target_capabilities(targets: tuple[str, ...], flavour: Flavour) -> dict[str, Any]:
     """``{"8.9": ComputeCapability.SM89}`` for ``("sm89",)``.
 
@@ -94,9 +103,7 @@ def target_capabilities(targets: tuple[str, ...], flavour: Flavour) -> dict[str,
     """
     if not targets:
         return {}
-    trt = flavour.module
-    members = trt.ComputeCapability.__members__.items()
-    known = {name.lower(): value for name, value in members if name not in _NO_TARGETS}
+    known = known_targets(flavour)
     unknown = [target for target in targets if target.lower() not in known]
     if unknown:
         raise ExportError(f"{flavour} cannot build for {', '.join(unknown)}; it has the targets {', '.join(known)}.")

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from fake_gpu import FakeCuda, Gpu
 from onnx import TensorProto, helper
 from support import ROOT, leftovers, unet_spec, varied_generator
 
@@ -394,9 +395,17 @@ class Cache:
 
 
 @pytest.fixture
-def tensorrt(monkeypatch, tmp_path):
-    monkeypatch.setattr(cuda, "device_name", lambda index: "NVIDIA L4 (8.9)")
-    monkeypatch.setattr(cuda, "compute_capability", lambda index: "8.9")
+def gpu(monkeypatch):
+    """Two GPUs, an L4 and an A10, as CUDA and the driver show them."""
+    monkeypatch.setattr(cuda, "device_name", lambda index: ("NVIDIA L4 (8.9)", "NVIDIA A10 (8.6)")[index])
+    monkeypatch.setattr(cuda, "compute_capability", lambda index: ("8.9", "8.6")[index])
+    pretended = Gpu(count=2)
+    monkeypatch.setattr(flavours, "import_cuda", lambda: FakeCuda(pretended))
+    return pretended
+
+
+@pytest.fixture
+def tensorrt(monkeypatch, tmp_path, gpu):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user cache"))
     return flavours.Flavour("tensorrt", StandIn(), "11.4.0.106")
 
@@ -408,6 +417,29 @@ class TestTensorRT:
     def test_is_for_the_gpu_it_is_built_on(self, graph, tensorrt):
         built = build(graph, flavour=tensorrt)
         assert (built.gpu, built.compute_capabilities) == ("NVIDIA L4 (8.9)", ("8.9",))
+
+    def test_is_built_on_the_gpu_that_was_asked_for(self, graph, tensorrt, gpu, tmp_path):
+        seen = set()
+        built = build(graph, flavour=tensorrt, device=1, on_progress=lambda *step: seen.add(gpu.current.device))
+        assert (built.gpu, built.compute_capabilities) == ("NVIDIA A10 (8.6)", ("8.6",))
+        assert seen == {1}
+        assert gpu.current.device == 0  # as it was before
+        (kept,) = (path for path in (tmp_path / "user cache").rglob("*") if path.is_file())
+        assert "NVIDIA-A10" in kept.name
+
+    def test_a_gpu_that_is_not_there_builds_nothing(self, graph, tensorrt):
+        with pytest.raises(DeviceError, match="cuda:2 cannot be used"):
+            build(graph, flavour=tensorrt, device=2)
+        assert_nothing_left(graph)
+
+    def test_a_user_without_a_home_has_no_cache_and_gets_a_plan(self, graph, tensorrt, monkeypatch):
+        def homeless():
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", homeless)
+        assert build(graph, flavour=tensorrt).warnings == ()
+        assert self.read(tensorrt) == []
 
     def test_timings_are_kept_and_handed_in_again(self, graph, tensorrt, tmp_path):
         assert build(graph, flavour=tensorrt).warnings == ()
