@@ -79,12 +79,7 @@ def check_plan(path: Path, options: TensorRTOptions) -> CheckedPlan:
     _check_version(path, sidecar, trt.__version__)
     _check_platform(path, sidecar)
     _check_capability(path, sidecar, device)
-    if sidecar.version_compatible and not options.trust_plan:
-        raise ModelFileError(
-            f"{path} is version-compatible, so it carries code that would run on this computer as a program does, and "
-            "trusting it was not asked for. If you know where it comes from, pass --trust-plan (trust_plan=True in a "
-            f"program). {run_instead(path, sidecar)}"
-        )
+    require_trust(path, sidecar, options.trust_plan)
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sidecar.plan_sha256:
         raise StalePlan(
@@ -92,6 +87,21 @@ def check_plan(path: Path, options: TensorRTOptions) -> CheckedPlan:
             f"{rebuild(path, sidecar)}"
         )
     return CheckedPlan(path, data, sidecar, trt, device)
+
+
+def require_trust(path: Path, sidecar: PlanSidecar, trust_plan: bool) -> None:
+    """Raise ModelFileError when the plan carries code for the CPU and is not trusted."""
+    if sidecar.carries_code and not trust_plan:
+        raise ModelFileError(
+            f"{path} is version-compatible, so it carries code that would run on this computer as a program does, and "
+            "trusting it was not asked for. If you know where it comes from, pass --trust-plan (trust_plan=True in a "
+            f"program). {run_instead(path, sidecar)}"
+        )
+
+
+def device_index(device: str) -> int:
+    """Index of the GPU that ``auto``, ``cuda`` or ``cuda:N`` names, which need not be there."""
+    return int(device.partition(":")[2] or 0)
 
 
 def _device(path: Path, sidecar: PlanSidecar, device: str) -> int:
@@ -105,7 +115,7 @@ def _device(path: Path, sidecar: PlanSidecar, device: str) -> int:
         raise DeviceError(
             f"{path} is a TensorRT plan and needs an NVIDIA GPU; none is visible here. {run_instead(path, sidecar)}"
         )
-    index = int(device.partition(":")[2] or 0)
+    index = device_index(device)
     if index >= count:
         names = ", ".join(f"cuda:{number}" for number in range(count))
         raise DeviceError(f"{device} was asked for, but the GPUs here are {names}. Take one of them.")

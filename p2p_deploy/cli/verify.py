@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from p2p_deploy.cli._options import Device, Json, print_json, say
+from p2p_deploy.cli._options import Device, Json, Overwrite, TrustPlan, print_json, say
+from p2p_deploy.cli.run import open_model
 from p2p_deploy.errors import require
 from p2p_deploy.files import refuse_existing, replacing
 
@@ -33,6 +34,8 @@ def verify(
         Path | None,
         typer.Option("--gpu-report", help="JSON file to write with GPU, versions, quality and latency of this run."),
     ] = None,
+    trust_plan: TrustPlan = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Hold an exported model against its checkpoint, where it will run.
@@ -43,11 +46,10 @@ def verify(
     for module in ("torch", "skimage"):
         require(module, "export", "Verifying a model")
     if gpu_report:
-        refuse_existing([gpu_report], overwrite=False)
-    from p2p_deploy.backends import load
+        refuse_existing([gpu_report], overwrite=overwrite)
     from p2p_deploy.export.verification import verify_model
 
-    with load(model, device=device) as backend:
+    with open_model(model, device, trust_plan=trust_plan) as backend:
         found = verify_model(backend, against, check=check, min_psnr=min_psnr)
         report = {"model": str(model), "device": backend.device, **found.to_dict()}
         if gpu_report:

@@ -130,6 +130,11 @@ def test_a_version_compatible_plan_takes_the_lean_runtime_where_there_is_no_othe
         check(enterprise(tmp_path))
 
 
+def test_a_plan_for_rtx_carries_no_code_and_needs_no_trust(tmp_path, gpu):
+    sidecar = check(write_plan(tmp_path, version_compatible=True)).sidecar
+    assert not sidecar.carries_code
+
+
 def test_code_in_a_plan_runs_only_when_the_plan_is_trusted(tmp_path, gpu):
     with pytest.raises(ModelFileError, match=r"carries code.*--trust-plan") as refusal:
         check(enterprise(tmp_path, version_compatible=True))
