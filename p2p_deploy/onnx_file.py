@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,8 @@ _KEY, _VALUE = 1, 2
 _VARINT, _LENGTH = 0, 2
 _FIXED = {1: 8, 5: 4}
 _MAX_TEXT = 1 << 24
+# A model has some dozens of fields and an entry two. A file of millions, each of a few bytes, would take minutes.
+_MAX_FIELDS, _MAX_ENTRY_FIELDS = 100_000, 100
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,7 @@ def _read_model(file: BinaryIO) -> tuple[str, dict[str, str]]:
     """The producer's name, and the entries of ``metadata_props``; ValueError where that cannot be read."""
     size = os.fstat(file.fileno()).st_size
     producer, entries, has_graph = "", {}, False
-    while file.tell() < size:
-        number, length = _field(file, size)
+    for number, length in _fields(file, size, _MAX_FIELDS):
         if number == _METADATA_PROPS and length <= _MAX_TEXT:
             key, value = _entry(file.read(length))
             entries[key] = value
@@ -92,6 +94,16 @@ def _read_model(file: BinaryIO) -> tuple[str, dict[str, str]]:
     if not has_graph:
         raise ValueError("there is no graph in it")
     return producer, entries
+
+
+def _fields(file: BinaryIO, size: int, most: int) -> Iterator[tuple[int, int]]:
+    """Each field as ``_field`` gives it; whoever takes it reads or skips its content before the next one."""
+    for _ in range(most):
+        if file.tell() >= size:
+            return
+        yield _field(file, size)
+    if file.tell() < size:
+        raise ValueError(f"it has more than {most} fields, expected fewer")
 
 
 def _field(file: BinaryIO, size: int) -> tuple[int, int]:
@@ -112,8 +124,7 @@ def _field(file: BinaryIO, size: int) -> tuple[int, int]:
 def _entry(content: bytes) -> tuple[str, str]:
     found = {_KEY: "", _VALUE: ""}
     file = io.BytesIO(content)
-    while file.tell() < len(content):
-        number, length = _field(file, len(content))
+    for number, length in _fields(file, len(content), _MAX_ENTRY_FIELDS):
         found[number] = file.read(length).decode()
     return found[_KEY], found[_VALUE]
 

@@ -6,6 +6,8 @@ The plan carries no header of ours, so ``trtexec --loadEngine`` and Triton still
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +20,10 @@ from p2p_deploy.spec import ModelSpec
 SCHEMA = "1.0"
 FLAVOURS = ("tensorrt", "rtx")
 HARDWARE = ("none", "ampere-plus", "same-cc")
+# A release such as 11.4.0.106 or 10.14.1.48.post1; short, because its parts are read as numbers.
+_VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}([.+-]?[A-Za-z][A-Za-z0-9]{0,11})?")
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+_MAX_NAME_BYTES = 255  # what file systems take
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,13 @@ class Profile:
         size = [f"{height}x{width}" for height, width in zip(self.height, self.width, strict=True)]
         sizes = f"{size[0]} to {size[2]}, tuned for {size[1]}" if size[0] != size[2] else size[0]
         return f"batch {self.batch[0]} to {self.batch[2]}, tuned for {self.batch[1]}, at {sizes}"
+
+
+def fixed_sizes(profiles: tuple[Profile, ...]) -> tuple[int, int, int]:
+    """Batch size, height and width, each where it is the same in every shape of every profile; -1 where it varies."""
+    ranges = ({size for profile in profiles for size in getattr(profile, name)} for name in Profile.__annotations__)
+    batch, height, width = (sizes.pop() if len(sizes) == 1 else -1 for sizes in ranges)
+    return batch, height, width
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,11 @@ class PlanSidecar:
     targets: tuple[str, ...] = ()
     schema: str = SCHEMA
 
+    @property
+    def carries_code(self) -> bool:
+        """Whether there is code for the CPU in the plan. TensorRT for RTX has none that it could put there."""
+        return self.version_compatible and self.flavour == "tensorrt"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -128,8 +146,7 @@ def _from_dict(data: dict[str, Any]) -> PlanSidecar:
     for key, value in values.items():
         if not isinstance(value, types.get(key, str)):
             raise TypeError(f"{key} is {value!r}")
-    if not Path(values["source_onnx"]).name:
-        raise ValueError("source_onnx names no file")
+    _check_texts(values)
     if not values["profiles"]:
         raise ValueError("profiles is empty")
     for key, known in (("flavour", FLAVOURS), ("hardware_compatible", HARDWARE)):
@@ -144,6 +161,19 @@ def _from_dict(data: dict[str, Any]) -> PlanSidecar:
             "targets": tuple(str(target) for target in values["targets"]),
         }
     )
+
+
+def _check_texts(values: Mapping[str, str]) -> None:
+    """Raise ValueError for a version, a hash or a file name that is none; they are used as what they say they are."""
+    if not _VERSION.fullmatch(values["flavour_version"]):
+        raise ValueError(f"flavour_version is {values['flavour_version'][:80]!r}, not a version such as 11.4.0.106")
+    for key in ("plan_sha256", "source_onnx_sha256"):
+        if not _SHA256.fullmatch(values[key]):
+            raise ValueError(f"{key} is {values[key][:80]!r}, not 64 hexadecimal digits")
+    name = values["source_onnx"]
+    plain = Path(name).name == name and "\0" not in name and name not in ("", "..")
+    if not plain or len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        raise ValueError(f"source_onnx is {name[:80]!r}, not the name of a file beside the plan")
 
 
 def read_sidecar(plan: Path) -> PlanSidecar:

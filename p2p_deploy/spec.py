@@ -8,6 +8,7 @@ reading a spec never loads a runtime.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
@@ -178,6 +179,11 @@ class ModelSpec:
                 f"A network takes an image, labels, or labels and instances, and gives an image; the spec lists "
                 f"{', '.join(kinds) or 'nothing'} and {self.output.kind}."
             )
+        if not isinstance(self.created_with, str):
+            raise SpecError(f"created_with must be a text, got {self.created_with!r}.")
+        source = self.source_sha256
+        if source is not None and not (isinstance(source, str) and re.fullmatch("[0-9A-Fa-f]{64}", source)):
+            raise SpecError(f"source_sha256 must be 64 hexadecimal digits or absent, got {source!r}.")
         for label, size in (("train_size", self.train_size), ("fixed_size", self.fixed_size)):
             if size is not None:
                 self.check_size(*_pair(label, size, (int,)), label=label)

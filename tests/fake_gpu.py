@@ -42,6 +42,9 @@ class Gpu:
         refuses_capture: let every capture end invalid.
         host_code_allowed: what was set when a plan was deserialised.
         cached_kernels: what TensorRT for RTX was given to start from.
+        log: the log that TensorRT was given, or None.
+        says: what TensorRT writes into it when one of its calls fails.
+        strategies: how the contexts that were made get their memory.
     """
 
     def __init__(self, pace: str = "late", count: int = 1, device: int = 0, fail_at: int | None = None) -> None:
@@ -61,6 +64,9 @@ class Gpu:
         self.refuses_capture = False
         self.host_code_allowed: bool | None = None
         self.cached_kernels: bytes | None = None
+        self.log = None
+        self.says: list[str] = []
+        self.strategies: list = []
 
     def fails(self, name: str) -> bool:
         """Count a call that can fail, and say whether this one does."""
@@ -70,7 +76,11 @@ class Gpu:
         if self.pace == "random":
             for stream in self.streams.values():
                 stream.advance(self.random.randrange(3))
-        return len(self.calls) - 1 == self.fail_at
+        failing = len(self.calls) - 1 == self.fail_at
+        if failing and not name.startswith("cuda") and self.log is not None:
+            for text in self.says:
+                self.log.log(self.log.Severity.ERROR, text)
+        return failing
 
     def _on_the_right_gpu(self, name: str) -> None:
         if getattr(self.current, "device", 0) != self.device:
@@ -82,7 +92,7 @@ class Gpu:
     def gone(self, name: str) -> None:
         self.released.append(name)
         self.live[name] -= 1
-        if name in ("Context", "stream", "memory"):
+        if name not in ("pinned", "graph"):  # which are of no GPU
             self._on_the_right_gpu(f"releasing {name}")
         if not self.live[name]:
             del self.live[name]
@@ -227,6 +237,9 @@ class FakeCuda:
 
     def cudaGetLastError(self):
         return (SUCCESS,)
+
+    def cudaGetDevice(self):
+        return SUCCESS, getattr(self._gpu.current, "device", 0)
 
     @_void
     def cudaSetDevice(self, index):

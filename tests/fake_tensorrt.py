@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ class FakeTensorRT:
     DataType = tensorrt_rtx_bindings.DataType
     TensorIOMode = tensorrt_rtx_bindings.TensorIOMode
     CudaGraphStrategy = tensorrt_rtx_bindings.CudaGraphStrategy
+    ExecutionContextAllocationStrategy = tensorrt_rtx_bindings.ExecutionContextAllocationStrategy
 
     def __init__(self, gpu: Gpu, version: str, profiles=(), channels: int = 3, dtype: str = "UINT8") -> None:
         self.__version__ = version
@@ -40,6 +42,7 @@ class FakeTensorRT:
         self._engine = (tuple(profiles), channels, self.DataType.__members__[dtype])
 
     def Runtime(self, log):  # noqa: N802
+        self._gpu.log = log
         if self._gpu.fails("Runtime"):
             raise TypeError("pybind11::init(): factory function returned nullptr")
         return Runtime(self._gpu, log, self._engine)
@@ -53,7 +56,6 @@ class Runtime(_Tracked):
 
     def deserialize_cuda_engine(self, data: bytes):
         if self._gpu.fails("deserialize_cuda_engine"):
-            self._log.log(ILogger.Severity.ERROR, "the magic tag does not match")
             return None
         self._gpu.host_code_allowed = self.engine_host_code_allowed
         return Engine(self._gpu, *self._arguments)
@@ -90,7 +92,9 @@ class Engine(_Tracked):
     def create_runtime_config(self):
         return None if self._gpu.fails("create_runtime_config") else Config(self._gpu)
 
-    def create_execution_context(self, config=None):
+    def create_execution_context(self, how=FakeTensorRT.ExecutionContextAllocationStrategy.STATIC):
+        strategy = how.get_execution_context_allocation_strategy() if isinstance(how, Config) else how
+        self._gpu.strategies.append(strategy)
         if self._gpu.fails("create_execution_context"):
             return None
         return Context(self._gpu, self._profiles, self._image)
@@ -98,12 +102,19 @@ class Engine(_Tracked):
 
 class Config(_Tracked):
     cuda_graph_strategy = FakeTensorRT.CudaGraphStrategy.DISABLED
+    _strategy = FakeTensorRT.ExecutionContextAllocationStrategy.STATIC
 
     def create_runtime_cache(self):
         return None if self._gpu.fails("create_runtime_cache") else Cache(self._gpu)
 
     def set_runtime_cache(self, cache) -> bool:
         return cache is not None
+
+    def set_execution_context_allocation_strategy(self, strategy) -> None:
+        self._strategy = strategy
+
+    def get_execution_context_allocation_strategy(self):
+        return self._strategy
 
 
 class Cache(_Tracked):
@@ -157,6 +168,8 @@ class Context(_Tracked):
         stream = self._gpu.streams[handle]
         if stream.captured is not None and not self.runs:
             self._gpu.violations.append("a graph was captured before its shape had run")
+        if stream.captured is not None and gc.isenabled():
+            self._gpu.violations.append("slots may be released during a capture")
         self.runs += 1
         stream.add(Execute(self))
         return True

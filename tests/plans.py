@@ -17,6 +17,7 @@ DATA = b"what a builder would have written" * 100
 CHECKPOINT = "c0ffee" * 10 + "beef"
 VERSION = "1.7.1.116"
 SIZE = 64
+FLAVOURS = {"rtx": ("tensorrt_rtx", VERSION), "tensorrt": ("tensorrt", "11.4.0.106")}
 
 
 def profile(batch: tuple[int, int, int], side: tuple[int, int, int] = (SIZE, SIZE, SIZE)) -> Profile:
@@ -64,3 +65,10 @@ def pretend_runtime(monkeypatch, gpu: Gpu, *, module: str = "tensorrt_rtx", vers
     pretend_gpu(monkeypatch, count=gpu.count)
     monkeypatch.setattr(tensorrt, "import_cuda", lambda: FakeCuda(gpu))
     monkeypatch.setitem(sys.modules, module, FakeTensorRT(gpu, version, **engine))
+
+
+def submit(model, slot, frames):
+    """Start a batch of these frames."""
+    slot.input[: len(frames)] = frames
+    slot.count = len(frames)
+    model.submit(slot)

@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 
 import onnx
 import pytest
@@ -61,6 +62,30 @@ def test_no_file_that_was_cut_or_changed_breaks_the_reader(tmp_path):
         except P2PError:
             refused += 1
     assert refused > 100
+
+
+def test_a_file_of_more_fields_than_a_model_has_is_refused_at_once(tmp_path):
+    unknown = b"\x98\x06\x01"
+    sound = write_identity(tmp_path / "x.onnx").read_bytes()
+    path = tmp_path / "y.onnx"
+    path.write_bytes(unknown * 99_000 + sound)
+    assert read_onnx(path) == read_onnx(tmp_path / "x.onnx")
+    path.write_bytes(unknown * 1_000_000 + sound)
+    entry = b"\x0a\x01a" * 1_000_000
+    for content in (unknown * 1_000_000 + sound, sound + b"\x72" + varint(len(entry)) + entry):
+        path.write_bytes(content)
+        started = time.perf_counter()
+        with pytest.raises(ModelFileError, match=r"is damaged: it has more than \d+ fields"):
+            read_onnx(path)
+        assert time.perf_counter() - started < 1
+
+
+def varint(value: int) -> bytes:
+    groups = []
+    while value >= 0x80:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
 
 
 @pytest.mark.parametrize("content", [b"", b"hello there", b"\xff" * 64, b"\x3a\xff\xff\xff\xff\x7f", b"\x0b\x00"])

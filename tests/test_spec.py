@@ -12,7 +12,7 @@ def changed(**changes):
 
 
 def test_survives_json():
-    spec = unet_spec().with_changes(fixed_size=(64, 96), source_sha256="ab", created_with="test")
+    spec = unet_spec().with_changes(fixed_size=(64, 96), source_sha256="ab" * 32, created_with="test")
     assert ModelSpec.from_json(spec.to_json()) == spec
 
 

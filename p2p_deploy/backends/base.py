@@ -89,7 +89,7 @@ class Backend(ABC):
         self.spec = spec
         self.device = device
         self._closed = False
-        self._call_lock = threading.Lock()
+        self._call_lock = threading.RLock()  # a signal handler may close what its own thread is calling
         self._call_slot: Slot | None = None
 
     @property
@@ -137,9 +137,10 @@ class Backend(ABC):
         """What would have to be known to repeat a measurement: runtime version, threads, device name."""
 
     def close(self) -> None:
-        """Release the runtime's resources; the backend cannot be used afterwards."""
-        self._closed = True
-        self._call_slot = None
+        """Release the runtime's resources; the backend cannot be used afterwards. Waits for calls in other threads."""
+        with self._call_lock:
+            self._closed = True
+            self._call_slot = None
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         """Run a batch and return a new array.

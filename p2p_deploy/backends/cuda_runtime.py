@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from math import prod
 from typing import Any
@@ -24,9 +26,24 @@ def import_cuda() -> Any:
         return importlib.import_module("cuda.bindings.runtime")
     except ImportError as exc:
         raise MissingDependency(
-            f"Running a plan needs the Python package cuda-bindings, which cannot be imported here ({exc}). Install it "
+            f"TensorRT plans need the Python package cuda-bindings, which cannot be imported here ({exc}). Install it "
             "with: pip install cuda-bindings"
         ) from exc
+
+
+@contextlib.contextmanager
+def keeping_device(runtime: Any) -> Iterator[None]:
+    """Give the calling thread back the GPU it had, when the block ends; never raises by itself.
+
+    Args:
+        runtime: what ``import_cuda`` gave.
+    """
+    error, before = runtime.cudaGetDevice()
+    try:
+        yield
+    finally:
+        if error == runtime.cudaError_t.cudaSuccess and runtime.cudaGetDevice() != (error, before):
+            runtime.cudaSetDevice(before)
 
 
 class CudaDevice:
@@ -72,6 +89,17 @@ class CudaDevice:
     def select(self) -> None:
         """Make this the GPU of the calling thread, which is the first one in every new thread."""
         self._call(self._runtime.cudaSetDevice, self.index)
+
+    @contextlib.contextmanager
+    def releasing(self) -> Iterator[None]:
+        """Make this the thread's GPU while something on it is released; never raises by itself.
+
+        That happens in any thread, also within the work of others: the thread gets back the GPU it had.
+        """
+        with keeping_device(self._runtime):
+            with contextlib.suppress(Failed):
+                self.select()
+            yield
 
     def pinned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """A zeroed array in page-locked memory, which is freed with the last view of it.
@@ -137,7 +165,8 @@ class CudaDevice:
             runtime.cudaStreamBeginCapture, stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         )
         try:
-            work()
+            with _no_collection():
+                work()
         except BaseException:
             error, graph = runtime.cudaStreamEndCapture(stream)
             if error == runtime.cudaError_t.cudaSuccess:
@@ -157,6 +186,18 @@ class CudaDevice:
     def drop_graph(self, graph: Any) -> None:
         """Release a captured graph."""
         self._runtime.cudaGraphExecDestroy(graph)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from releasing slots: releasing anything would end a capture in this thread."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Pinned:

@@ -79,12 +79,7 @@ def check_plan(path: Path, options: TensorRTOptions) -> CheckedPlan:
     _check_version(path, sidecar, trt.__version__)
     _check_platform(path, sidecar)
     _check_capability(path, sidecar, device)
-    if sidecar.version_compatible and not options.trust_plan:
-        raise ModelFileError(
-            f"{path} is version-compatible, so it carries code that would run on this computer as a program does, and "
-            "trusting it was not asked for. If you know where it comes from, pass --trust-plan (trust_plan=True in a "
-            f"program). {run_instead(path, sidecar)}"
-        )
+    require_trust(path, sidecar, options.trust_plan)
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sidecar.plan_sha256:
         raise StalePlan(
@@ -92,6 +87,21 @@ def check_plan(path: Path, options: TensorRTOptions) -> CheckedPlan:
             f"{rebuild(path, sidecar)}"
         )
     return CheckedPlan(path, data, sidecar, trt, device)
+
+
+def require_trust(path: Path, sidecar: PlanSidecar, trust_plan: bool) -> None:
+    """Raise ModelFileError when the plan carries code for the CPU and is not trusted."""
+    if sidecar.carries_code and not trust_plan:
+        raise ModelFileError(
+            f"{path} is version-compatible, so it carries code that would run on this computer as a program does, and "
+            "trusting it was not asked for. If you know where it comes from, pass --trust-plan (trust_plan=True in a "
+            f"program). {run_instead(path, sidecar)}"
+        )
+
+
+def device_index(device: str) -> int:
+    """Index of the GPU that ``auto``, ``cuda`` or ``cuda:N`` names, which need not be there."""
+    return int(device.partition(":")[2] or 0)
 
 
 def _device(path: Path, sidecar: PlanSidecar, device: str) -> int:
@@ -105,7 +115,7 @@ def _device(path: Path, sidecar: PlanSidecar, device: str) -> int:
         raise DeviceError(
             f"{path} is a TensorRT plan and needs an NVIDIA GPU; none is visible here. {run_instead(path, sidecar)}"
         )
-    index = int(device.partition(":")[2] or 0)
+    index = device_index(device)
     if index >= count:
         names = ", ".join(f"cuda:{number}" for number in range(count))
         raise DeviceError(f"{device} was asked for, but the GPUs here are {names}. Take one of them.")
@@ -188,10 +198,18 @@ def _check_capability(path: Path, sidecar: PlanSidecar, device: int) -> None:
         )
 
 
+def is_there(path: Path) -> bool:
+    """Whether this is a file; a name that is too long for this disk, which a sidecar may have, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def rebuild(plan: Path, sidecar: PlanSidecar) -> str:
     """The sentence that names the command which builds the plan again here."""
-    source = plan.with_name(Path(sidecar.source_onnx).name)
-    if source.is_file():
+    source = plan.with_name(sidecar.source_onnx)
+    if is_there(source):
         return f"Build it again for this machine from {source.name} beside it: p2p run {plan} IN OUT --rebuild"
     return (
         f"Copy {source.name}, from which it was built, beside it, then build it again for this machine: "
@@ -201,15 +219,18 @@ def rebuild(plan: Path, sidecar: PlanSidecar) -> str:
 
 def _names_checkpoint(onnx: Path, source_sha256: str | None) -> bool:
     """Whether an ONNX file's metadata, which is its last part, has the hash of this checkpoint."""
-    with onnx.open("rb") as file:
-        file.seek(max(0, onnx.stat().st_size - METADATA_BYTES))
-        return source_sha256 is not None and source_sha256.encode() in file.read()
+    try:
+        with onnx.open("rb") as file:
+            file.seek(max(0, onnx.stat().st_size - METADATA_BYTES))
+            return source_sha256 is not None and source_sha256.encode() in file.read()
+    except OSError:  # one that cannot be read is not offered
+        return False
 
 
 def run_instead(plan: Path, sidecar: PlanSidecar) -> str:
     """The sentence that names an ONNX file of the same checkpoint beside the plan, if there is one."""
-    for name in (f"{plan.stem}.onnx", Path(sidecar.source_onnx).name):
+    for name in (f"{plan.stem}.onnx", sidecar.source_onnx):
         candidate = plan.with_name(name)
-        if candidate.is_file() and _names_checkpoint(candidate, sidecar.spec.source_sha256):
+        if is_there(candidate) and _names_checkpoint(candidate, sidecar.spec.source_sha256):
             return f"{candidate} beside it is the same network for ONNX Runtime: p2p run {candidate} IN OUT"
     return "Its ONNX file, which ONNX Runtime runs anywhere, is not beside it; p2p export CKPT writes it."

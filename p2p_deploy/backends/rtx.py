@@ -18,6 +18,8 @@ def cache_path(plan: Path) -> Path:
 def configure(trt: Any, config: Any, cache: Any, plan: Path, cuda_graphs: bool) -> None:
     """Let ``config`` use the kernels compiled earlier for this plan, and capture CUDA graphs.
 
+    A context takes memory for the profile it runs, and not for the largest of all.
+
     TensorRT for RTX ignores kernels of another GPU, driver or version, and compiles again. It captures graphs itself
     because it replaces kernels while it runs, which a graph of ours would not notice.
     """
@@ -26,6 +28,7 @@ def configure(trt: Any, config: Any, cache: Any, plan: Path, cuda_graphs: bool) 
         if blob:
             cache.deserialize(blob)
     config.set_runtime_cache(cache)
+    config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE)
     if cuda_graphs:
         config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
 

@@ -15,10 +15,10 @@ from p2p_deploy.backends import cuda, rtx
 from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda
 from p2p_deploy.backends.preflight import TITLES, CheckedPlan, TensorRTOptions, check_plan, rebuild
-from p2p_deploy.backends.tensorrt_slot import Lane, TensorRTSlot
-from p2p_deploy.backends.trt_log import log_of
-from p2p_deploy.errors import Failed, StalePlan
-from p2p_deploy.sidecar import Profile
+from p2p_deploy.backends.tensorrt_slot import MAKE_ROOM, Lane, TensorRTSlot
+from p2p_deploy.backends.trt_log import Excerpt, log_of
+from p2p_deploy.errors import Failed, P2PError, StalePlan
+from p2p_deploy.sidecar import Profile, fixed_sizes
 
 
 def open_plan(path: Path, options: TensorRTOptions) -> TensorRTBackend:
@@ -64,7 +64,6 @@ class TensorRTBackend(Backend):
         self._graph_refusals: list[str] = []
         self._releases: list[weakref.finalize] = []
         self._log = log_of(plan.trt.ILogger)
-        self._log.messages.clear()
         self._cache: Any = None
         self._config: Any = None
         self._engine: Any = None
@@ -85,25 +84,32 @@ class TensorRTBackend(Backend):
 
     def _open(self, data: bytes) -> None:
         """Make TensorRT's objects; none is in a local variable, where a traceback would keep it beyond ``_forget``."""
+        said = self._log.from_now()
         try:
             self._runtime = self._trt.Runtime(self._log)
         except (RuntimeError, TypeError) as exc:  # what its bindings make of a null pointer
-            raise Failed(
-                f"{self._title} does not start on {self.device}: {self._log.reason()}. Run p2p doctor."
-            ) from exc
-        if self._sidecar.version_compatible:  # check_plan asked whether the plan is trusted
+            raise Failed(f"{self._title} does not start on {self.device}: {said.reason()}. Run p2p doctor.") from exc
+        if self._sidecar.carries_code:  # check_plan asked whether the plan is trusted
             self._runtime.engine_host_code_allowed = True
+        said = self._log.from_now()
         self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
-            raise self._stale(f"{self._title} refuses it: {self._log.reason()}")
+            raise self._not_loaded(said)
         self._names = self._read_names()
         self.profiles = self._read_profiles()
         if self._rtx:
+            said = self._log.from_now()
             self._config = self._engine.create_runtime_config()
             self._cache = self._config.create_runtime_cache() if self._config is not None else None
             if self._cache is None:
-                raise Failed(f"{self._title} gives no runtime configuration: {self._log.reason()}. Run p2p doctor.")
+                raise Failed(f"{self._title} gives no runtime configuration: {said.reason()}. Run p2p doctor.")
             rtx.configure(self._trt, self._config, self._cache, self._path, self._cuda_graphs)
+
+    def _not_loaded(self, said: Excerpt) -> P2PError:
+        """A GPU without room says nothing against the plan, which must then not be built again."""
+        if said.blames_the_gpu():
+            return Failed(f"{self._title} cannot load {self._path} on {self.device}: {said.reason()}. {MAKE_ROOM}")
+        return self._stale(f"{self._title} refuses it: {said.reason()}")
 
     def _stale(self, what: str) -> StalePlan:
         return StalePlan(f"{self._path} cannot be used: {what}. {rebuild(self._path, self._sidecar)}")
@@ -112,12 +118,15 @@ class TensorRTBackend(Backend):
         """Names of input and output; they must be what the spec says, or slots would be bound to the wrong memory."""
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         found = [self._signature(name) for name in names]
+        batch, *sides = fixed_sizes(self._sidecar.profiles)
         modes = self._trt.TensorIOMode
         types = {"uint8": self._trt.DataType.UINT8, "float32": self._trt.DataType.FLOAT}
         size = self.spec.fixed_size or (-1, -1)
         ends = ((modes.INPUT, self.spec.input), (modes.OUTPUT, self.spec.output))
         expected = [(mode, types[image.dtype], (-1, *image.shape(*size))) for mode, image in ends]
-        if found != expected:
+        # Where every profile fixes a size, an engine may give that size and not -1.
+        fixed = [(batch, *image.shape(*sides)) for _, image in ends]
+        if len(found) != len(expected) or not all(map(_agrees, found, expected, fixed)):
             raise self._stale(f"its sidecar promises {expected}, the engine has {found}")
         return names[0], names[1]
 
@@ -148,13 +157,13 @@ class TensorRTBackend(Backend):
         """
         self._require_open()
         height, width = size or self.size
-        self._profile_for(capacity, height, width)
+        _, rows = self._profile_for(capacity, height, width)
         gc.collect()  # slots of an earlier run that a failed item's traceback still holds: their memory is on the GPU
         self._device.select()
         slots: list[TensorRTSlot] = []
         try:
             for _ in range(count):
-                slots.append(TensorRTSlot(capacity, (height, width), self.spec, self._device, self._new_lane))
+                slots.append(TensorRTSlot(capacity, (height, width), self.spec, self._device, self._new_lane, rows))
         except BaseException:
             for slot in reversed(slots):
                 slot.release()
@@ -168,26 +177,32 @@ class TensorRTBackend(Backend):
         return Lane(self._device, self._new_context, self._names, sizes, self._log, refusals)
 
     def _new_context(self) -> Any:
+        said = self._log.from_now()
         if self._rtx:
             context = self._engine.create_execution_context(self._config)
-        else:
-            context = self._engine.create_execution_context()
+        else:  # with memory for the profile it runs, and not for the largest of all; rtx.configure says the same
+            strategy = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+            context = self._engine.create_execution_context(strategy)
         if context is None:
             raise Failed(
-                f"{self._title} cannot make an execution context on {self.device}: {self._log.reason()}. Take a "
-                "smaller --batch, or end other programs that use this GPU."
+                f"{self._title} cannot make an execution context on {self.device}: {said.reason()}. {MAKE_ROOM}"
             )
         return context
 
-    def _profile_for(self, batch: int, height: int, width: int) -> int:
-        """Index of the smallest profile that admits a shape."""
-        fitting = [
-            (prod(ranges[2] for ranges in (profile.batch, profile.height, profile.width)), index)
-            for index, profile in enumerate(self.profiles)
-            if profile.admits(batch, height, width)
-        ]
+    def _profile_for(self, batch: int, height: int, width: int) -> tuple[int, int]:
+        """Index of the profile for a shape, and how many rows it computes: those of the batch, or its smallest batch.
+
+        Of several, the one with the fewest rows, then the smallest. Fewer frames never need more rows.
+        """
+        fitting = []
+        for index, profile in enumerate(self.profiles):
+            rows = max(batch, profile.batch[0])
+            if batch >= 1 and profile.admits(rows, height, width):
+                largest_shape = prod(ranges[2] for ranges in (profile.batch, profile.height, profile.width))
+                fitting.append((rows, largest_shape, index))
         if fitting:
-            return min(fitting)[1]
+            rows, _, index = min(fitting)
+            return index, rows
         largest = max((p.batch[2] for p in self.profiles if p.admits(p.batch[2], height, width)), default=0)
         hint = f"Take a smaller --batch, at most {largest}," if batch > largest > 0 else "Take another size or --batch,"
         raise Failed(
@@ -199,15 +214,16 @@ class TensorRTBackend(Backend):
         """Queue the batch and return; the slot's arrays belong to the GPU until ``wait``."""
         self._require_open()
         assert isinstance(slot, TensorRTSlot)
-        profile = self._profile_for(slot.count, *slot.size)
+        profile, rows = self._profile_for(slot.count, *slot.size)
         self._device.select()
-        slot.lane.submit(profile, slot.input[: slot.count], slot.output[: slot.count])
+        slot.lane.submit(profile, rows, slot.input[: slot.count], slot.output[: slot.count])
 
     def wait(self, slot: Slot) -> None:
         """Return when this slot's output is valid, whatever else is under way.
 
         Raises:
             Failed: the GPU failed.
+            ValueError: the backend is closed.
         """
         assert isinstance(slot, TensorRTSlot)
         slot.lane.wait()
@@ -229,12 +245,13 @@ class TensorRTBackend(Backend):
 
     def close(self) -> None:
         """Wait for what is under way, then give everything back, the last thing first."""
-        super().close()
-        for release in reversed(self._releases):
-            release()
-        if self._cache is not None:
-            rtx.save_cache(self._cache, self._path)
-        self._forget()
+        with self._call_lock, self._device.releasing():
+            super().close()
+            for release in reversed(self._releases):
+                release()
+            if self._cache is not None:
+                rtx.save_cache(self._cache, self._path)
+            self._forget()
 
     def _forget(self) -> None:
         """Let go of TensorRT's objects, each before the one it came from; they have no other way to be destroyed."""
@@ -246,3 +263,14 @@ class TensorRTBackend(Backend):
     def _require_open(self) -> None:
         if self._closed:
             raise ValueError("this model is closed; open it again with p2p_deploy.load")
+
+
+def _agrees(found: tuple[Any, ...], expected: tuple[Any, ...], fixed: tuple[int, ...]) -> bool:
+    """Whether direction, element type and shape are those expected; a size may also be the ``fixed`` one, if not -1."""
+    shape, wanted = found[2], expected[2]
+    sizes = zip(shape, wanted, fixed, strict=False)
+    return (
+        found[:2] == expected[:2]
+        and len(shape) == len(wanted)
+        and all(size == want or size == fix != -1 for size, want, fix in sizes)
+    )

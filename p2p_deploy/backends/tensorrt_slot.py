@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import weakref
 from collections.abc import Callable
@@ -13,8 +12,13 @@ import numpy as np
 
 from p2p_deploy.backends.base import Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice
+from p2p_deploy.backends.trt_log import Excerpt
 from p2p_deploy.errors import Failed
 from p2p_deploy.spec import ModelSpec
+
+# What is left to do where TensorRT finds no room, or refuses for another reason.
+MAKE_ROOM = "Take a plan with a smaller maximum size or batch, or end other programs that use this GPU."
+_TRY_AGAIN = "Run it again; if it is refused again, make the plan again with p2p export CKPT --trt"
 
 
 class Lane:
@@ -67,21 +71,25 @@ class Lane:
             self.context = new_context()
             self._stack = stack.pop_all()
 
-    def submit(self, profile: int, frames: np.ndarray, output: np.ndarray) -> None:
+    def submit(self, profile: int, rows: int, frames: np.ndarray, output: np.ndarray) -> None:
         """Queue copy in, network, copy out and the event that ``wait`` waits for.
 
         Args:
             profile: index of the optimisation profile.
+            rows: how many the network computes, no fewer than there are frames; what is in the others does not matter,
+                because each picture is computed on its own.
             frames: the rows to compute; left alone until ``wait``.
             output: where the answer goes; undefined until ``wait``.
 
         Raises:
             Failed: CUDA or TensorRT failed.
+            ValueError: the lane is closed.
         """
-        shape = (profile, *frames.shape)
+        self._require_open()
+        shape = (profile, rows, *frames.shape)
         work = functools.partial(self._enqueue, frames, output)
         if shape != self._shape:
-            self._change_shape(profile, frames.shape, output.shape)
+            self._change_shape(profile, (rows, *frames.shape[1:]), (rows, *output.shape[1:]))
             work()
             self._shape = shape
         else:
@@ -98,34 +106,43 @@ class Lane:
 
         Raises:
             Failed: the GPU failed, now or earlier.
+            ValueError: the lane is closed, and its event is gone.
         """
+        self._require_open()
         self._device.wait(self._event)
 
     def close(self) -> None:
         """Wait for what is under way, then release everything, the last thing first; never raises."""
-        with contextlib.suppress(Failed):
-            self._device.select()  # threads start with the first GPU, and so does a garbage collector in one of them
-        self._device.drain(self._stream)
-        self._drop_graph()
-        self.context = None
-        self._stack.close()
+        with self._device.releasing():  # in whichever thread the garbage collector is
+            self._device.drain(self._stream)
+            self._drop_graph()
+            self.context = None
+            self._stack.close()
+
+    def _require_open(self) -> None:
+        if self.context is None:
+            raise ValueError("this model is closed; open it again with p2p_deploy.load")
 
     def _change_shape(self, profile: int, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
         self._drop_graph()
+        said = self._log.from_now()
         if self._shape is None or self._shape[0] != profile:
             self._shape = None
-            self._accept(self.context.set_optimization_profile_async(profile, int(self._stream)), f"profile {profile}")
+            # This is where the context gets the memory it works in.
+            chosen = self.context.set_optimization_profile_async(profile, int(self._stream))
+            self._accept(said, chosen, f"profile {profile}", MAKE_ROOM)
         self._shape = None
         for name, address in zip(self._names, self._addresses, strict=True):
-            self._accept(self.context.set_tensor_address(name, address), f"the address of {name}")
-        self._accept(self.context.set_input_shape(self._names[0], shape), f"the shape {shape}")
+            self._accept(said, self.context.set_tensor_address(name, address), f"the address of {name}")
+        self._accept(said, self.context.set_input_shape(self._names[0], shape), f"the shape {shape}")
         found = tuple(self.context.get_tensor_shape(self._names[1]))
         if found != output_shape:
             raise Failed(f"The plan answers frames of {shape} with {found}, expected {output_shape}. Export it again.")
 
     def _enqueue(self, frames: np.ndarray, output: np.ndarray) -> None:
         self._device.copy_in(self._addresses[0], frames, self._stream)
-        self._accept(self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames)}")
+        said = self._log.from_now()
+        self._accept(said, self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames)}")
         self._device.copy_out(output, self._addresses[1], self._stream)
 
     def _capture(self, work: Callable[[], None]) -> None:
@@ -142,12 +159,9 @@ class Lane:
             self._device.drop_graph(self._graph)
             self._graph = None
 
-    def _accept(self, answer: bool, what: str) -> None:
+    def _accept(self, said: Excerpt, answer: bool, what: str, hint: str = _TRY_AGAIN) -> None:
         if not answer:
-            raise Failed(
-                f"TensorRT refused {what} on cuda:{self._device.index}: {self._log.reason()}. Run it again; if it is "
-                "refused again, make the plan again with p2p export CKPT --trt"
-            )
+            raise Failed(f"TensorRT refused {what} on cuda:{self._device.index}: {said.reason()}. {hint}")
 
 
 class TensorRTSlot(Slot):
@@ -166,7 +180,9 @@ class TensorRTSlot(Slot):
         spec: ModelSpec,
         device: CudaDevice,
         new_lane: Callable[[tuple[int, int]], Lane],
+        rows: int,
     ) -> None:
+        """Allocate arrays for ``capacity`` frames, and GPU memory for the ``rows`` that the network may compute."""
         super().__init__(capacity, size, spec, device.pinned)
-        self.lane = new_lane((self.input.nbytes, self.output.nbytes))
+        self.lane = new_lane((rows * self.input[0].nbytes, rows * self.output[0].nbytes))
         self.release = weakref.finalize(self, self.lane.close)

@@ -19,6 +19,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 ShowProgress = Annotated[
     bool | None, typer.Option("--progress/--no-progress", help="Show a progress bar. Default: on a terminal.")
 ]
+TrustPlan = Annotated[
+    bool, typer.Option("--trust-plan", help="Let a version-compatible plan run the CPU code that it carries.")
+]
 Device = Annotated[
     str,
     typer.Option(

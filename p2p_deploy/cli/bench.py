@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from p2p_deploy.cli._options import Device, Json, print_json, say
+from p2p_deploy.cli._options import Device, Json, TrustPlan, print_json, say
+from p2p_deploy.cli.run import is_plan, open_model
 
 
 def bench(
@@ -22,13 +23,13 @@ def bench(
     duration_s: Annotated[
         float, typer.Option("--duration-s", min=0, help="Timed running for each batch size, seconds.")
     ] = 3,
+    trust_plan: TrustPlan = False,
     as_json: Json = False,
 ) -> None:
     """Measure latency and throughput of inference alone: frames in memory to frames in memory.
 
     A percentile is shown only where the samples carry it: p90 from 10, p99 from 100.
     """
-    from p2p_deploy.backends import load
     from p2p_deploy.bench import bench_backend, describe_machine
     from p2p_deploy.bench.builtin import export_builtin
 
@@ -38,8 +39,10 @@ def bench(
         if not models:
             say("… exporting the built-in U-Net 256")
             models = [export_builtin(Path(folder))]
+        some_plan = any(map(is_plan, models))  # beside which the option may be given for the other models too
         for path in models:
-            with load(path, device=device) as backend:
+            trusted = trust_plan and (is_plan(path) or not some_plan)
+            with open_model(path, device, trust_plan=trusted) as backend:
                 for size in batches:
                     result = bench_backend(backend, size, warmup_ms=warmup_ms, duration_s=duration_s)
                     results.append({"model": path.name, **result})

@@ -13,6 +13,7 @@ from p2p_deploy.cli._options import (
     Json,
     Overwrite,
     ShowProgress,
+    TrustPlan,
     cancel_on_ctrl_c,
     print_json,
     printable,
@@ -47,9 +48,7 @@ def run(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build a plan that does not fit this machine again, from its ONNX file.")
     ] = False,
-    trust_plan: Annotated[
-        bool, typer.Option("--trust-plan", help="Let a version-compatible plan run the CPU code that it carries.")
-    ] = False,
+    trust_plan: TrustPlan = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: ShowProgress = None,
@@ -96,15 +95,22 @@ def run(
         raise typer.Exit(1)
 
 
-def open_model(path: Path, device: str, *, rebuild: bool, trust_plan: bool) -> Backend:
+def is_plan(path: Path) -> bool:
+    """Whether a model is a TensorRT plan by its suffix."""
+    from p2p_deploy.backends import BACKENDS
+
+    return BACKENDS.get(path.suffix.lower(), ("",))[0] == "tensorrt"
+
+
+def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bool = False) -> Backend:
     """Open a model; with ``rebuild``, a plan that does not fit is first built again.
 
     Raises:
         ModelFileError: an option for plans was given for another model; and whatever opening raises.
     """
-    from p2p_deploy.backends import BACKENDS, load
+    from p2p_deploy.backends import load
 
-    if BACKENDS.get(path.suffix.lower(), ("",))[0] != "tensorrt":
+    if not is_plan(path):
         for option, given in (("--rebuild", rebuild), ("--trust-plan", trust_plan)):
             if given:
                 raise ModelFileError(f"{option} is for TensorRT plans, and {path} is none. Leave it out.")
@@ -114,10 +120,13 @@ def open_model(path: Path, device: str, *, rebuild: bool, trust_plan: bool) -> B
     except StalePlan as exc:
         if not rebuild:
             raise
+        from p2p_deploy.backends.preflight import device_index, require_trust
         from p2p_deploy.export.rebuild import rebuild_plan
+        from p2p_deploy.sidecar import read_sidecar
 
         say(f"… {exc}")
-        rebuild_plan(path, on_step=lambda step: say(f"… {step}"))
+        require_trust(path, read_sidecar(path), trust_plan)  # the new plan would carry code too, and be refused
+        rebuild_plan(path, on_step=lambda step: say(f"… {step}"), device=device_index(device))
         return load(path, device=device, trust_plan=trust_plan)
 
 

@@ -17,7 +17,8 @@ from p2p_deploy.cli._arch import (
     ArchUpsampling,
     assumptions,
 )
-from p2p_deploy.cli._options import Device, Json, print_json, say
+from p2p_deploy.cli._options import Device, Json, Overwrite, TrustPlan, print_json, say
+from p2p_deploy.cli.run import open_model
 from p2p_deploy.errors import require
 from p2p_deploy.files import refuse_existing, replacing
 
@@ -48,6 +49,8 @@ def verify(
     arch_features: ArchFeatures = None,
     arch_encoded: ArchEncoded = None,
     arch_upsampling: ArchUpsampling = None,
+    trust_plan: TrustPlan = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Hold an exported model against its checkpoint, where it will run.
@@ -58,11 +61,10 @@ def verify(
     for module in ("torch", "skimage"):
         require(module, "export", "Verifying a model")
     if gpu_report:
-        refuse_existing([gpu_report], overwrite=False)
-    from p2p_deploy.backends import load
+        refuse_existing([gpu_report], overwrite=overwrite)
     from p2p_deploy.export.verification import verify_model
 
-    with load(model, device=device) as backend:
+    with open_model(model, device, trust_plan=trust_plan) as backend:
         assume = assumptions(arch_part, arch_labels, arch_edges, arch_features, arch_encoded, arch_upsampling)
         found = verify_model(backend, against, check=check, min_psnr=min_psnr, assume=assume)
         report = {"model": str(model), "device": backend.device, **found.to_dict()}

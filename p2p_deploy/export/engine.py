@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.trt_log import log_of
+from p2p_deploy.backends.trt_log import Excerpt, log_of
 from p2p_deploy.errors import ExportError
 from p2p_deploy.export import timing
-from p2p_deploy.export.flavours import Flavour
+from p2p_deploy.export.flavours import Flavour, building_on
 from p2p_deploy.export.layers import PrecisionReport, read_precision
 from p2p_deploy.export.options import BuildOptions, check_options, configure, target_capabilities
 from p2p_deploy.export.progress import OnProgress, progress_monitor, stoppable
@@ -92,18 +92,26 @@ def build_plan(
     Raises:
         ExportError: the options do not suit the flavour, or the parser or the builder refuses the graph or a profile;
             the sentence has the layer's name where they give it.
+        MissingDependency, DeviceError: the GPU that ``tensorrt`` is to build on cannot be selected.
         OutputError: the plan cannot be written.
     """
     if not options.profiles:
         raise ExportError("A plan needs at least one optimization profile; received none.")
     check_options(options, flavour)
+    with building_on(flavour, options.device):
+        return _build(onnx_path, plan_path, options, flavour, on_progress)
+
+
+def _build(
+    onnx_path: Path, plan_path: Path, options: BuildOptions, flavour: Flavour, on_progress: OnProgress
+) -> PlanBuild:
     trt = flavour.module
     log = log_of(trt.ILogger)
-    log.messages.clear()
+    said = log.from_now()
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)  # holds the weights until the plan is built
-    _parse(parser, onnx_path, flavour, log)
+    _parse(parser, onnx_path, flavour, said)
     inputs = _inputs(trt, network, onnx_path)
     config = builder.create_builder_config()
     notes = configure(config, options, flavour)
@@ -114,19 +122,20 @@ def build_plan(
     cache = _timing_cache(options, flavour, gpu)
     notes += timing.hand_in(config, cache, log) if cache else []
     config.progress_monitor = monitor = progress_monitor(trt.IProgressMonitor, on_progress)
+    building = log.from_now()
     started = time.perf_counter()
     with stoppable(monitor):
         plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - started
-    _check_built(plan, onnx_path.name, flavour, log)
+    _check_built(plan, onnx_path.name, flavour, building)
     notes += timing.keep(config, cache) if cache else []
     precision = read_precision(trt, network, {item.name: item.shapes(profiles[0])[1] for item in inputs})
     with replacing(plan_path) as temporary:
         temporary.write_bytes(memoryview(plan))
-    return PlanBuild(precision, profiles, gpu, capabilities, (*log.warnings(), *notes), seconds)
+    return PlanBuild(precision, profiles, gpu, capabilities, (*said.warnings(), *notes), seconds)
 
 
-def _parse(parser: Any, onnx_path: Path, flavour: Flavour, log: Any) -> None:
+def _parse(parser: Any, onnx_path: Path, flavour: Flavour, said: Excerpt) -> None:
     if parser.parse_from_file(str(onnx_path)):
         return
     reasons = []
@@ -134,7 +143,7 @@ def _parse(parser: Any, onnx_path: Path, flavour: Flavour, log: Any) -> None:
         error = parser.get_error(index)
         node = error.node_name() or error.node_operator()
         reasons.append(f"{error.desc()} (node {node})" if node else error.desc())
-    raise ExportError(f"{flavour} cannot read {onnx_path.name}: {'; '.join(reasons) or log.reason()}")
+    raise ExportError(f"{flavour} cannot read {onnx_path.name}: {'; '.join(reasons) or said.reason()}")
 
 
 def _inputs(trt: Any, network: Any, onnx_path: Path) -> list[_Input]:
@@ -156,14 +165,15 @@ def _add_profile(builder: Any, config: Any, inputs: list[_Input], profile: Profi
             shapes.set_shape(item.name, *item.shapes(profile))
     except (RuntimeError, TypeError, ValueError) as exc:
         raise ExportError(f"{flavour} refuses the profile {profile}: {exc}") from exc
+    said = log.from_now()
     if config.add_optimization_profile(shapes) < 0:
-        raise ExportError(f"{flavour} refuses the profile {profile}: {log.reason()}")
+        raise ExportError(f"{flavour} refuses the profile {profile}: {said.reason()}")
 
 
 def _built_for(options: BuildOptions, flavour: Flavour) -> tuple[str, tuple[str, ...]]:
     """The GPU of a plan, in words, and its compute capabilities."""
     if flavour.name == "tensorrt":
-        return cuda.device_name(0), (cuda.compute_capability(0),)
+        return cuda.device_name(options.device), (cuda.compute_capability(options.device),)
     targets = tuple(target_capabilities(options.targets, flavour))
     if targets:
         return f"compute capability {', '.join(targets)}", targets
@@ -179,11 +189,11 @@ def _timing_cache(options: BuildOptions, flavour: Flavour, gpu: str) -> Path | N
     return options.timing_cache or timing.default_path(flavour.name, flavour.version, gpu)
 
 
-def _check_built(plan: Any, onnx_name: str, flavour: Flavour, log: Any) -> None:
+def _check_built(plan: Any, onnx_name: str, flavour: Flavour, said: Excerpt) -> None:
     """Raise ExportError when there is no plan, or one that fails at sizes its profiles allow."""
     if plan is None:
-        raise ExportError(f"{flavour} cannot build a plan from {onnx_name}: {log.reason()}")
-    for message in log.warnings():
+        raise ExportError(f"{flavour} cannot build a plan from {onnx_name}: {said.reason()}")
+    for message in said.warnings():
         if "values are not self-consistent" in message:
             raise ExportError(
                 f"{onnx_name} does not work at every size of its profiles: {message} Take heights and widths that "

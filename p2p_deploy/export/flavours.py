@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from p2p_deploy.backends import cuda
+from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda, keeping_device
 from p2p_deploy.backends.preflight import RUNTIMES, TITLES, import_first
 from p2p_deploy.errors import DeviceError, MissingDependency
 
@@ -57,6 +60,23 @@ def find_flavour(choice: FlavourChoice = "auto") -> Flavour:
         f"Building a plan needs TensorRT, which cannot be imported here (flavour: {choice}). Install it with: "
         f"{install[choice]}"
     )
+
+
+@contextlib.contextmanager
+def building_on(flavour: Flavour, device: int) -> Iterator[None]:
+    """Let ``tensorrt`` build on this GPU while the block lasts; TensorRT for RTX builds without one.
+
+    Raises:
+        MissingDependency: cuda-bindings, which selects a GPU, is not installed.
+        DeviceError: CUDA does not offer this GPU.
+    """
+    if flavour.name != "tensorrt":
+        yield
+        return
+    runtime = import_cuda()
+    with keeping_device(runtime):
+        CudaDevice(runtime, device)  # selects it
+        yield
 
 
 def _import_flavour(name: str) -> Any:

@@ -12,6 +12,7 @@ from p2p_deploy.sidecar import Profile
 
 HardwareCompatible = Literal["none", "ampere-plus", "same-cc"]
 MAX_OPTIMIZATION_LEVEL = 5  # the builder takes more for this
+MAX_WORKSPACE_GIB = 4096  # more than any GPU has, and less than the builder's integer holds
 _NO_TARGETS = ("NONE", "CURRENT")
 
 
@@ -28,6 +29,7 @@ class BuildOptions:
         version_compatible: build a plan that later versions can run too.
         hardware_compatible: with ``tensorrt``, the other GPUs the plan is to run on: those from Ampere on, or those of
             the same compute capability.
+        device: with ``tensorrt``, index of the GPU to build on.
     """
 
     profiles: tuple[Profile, ...] = ()
@@ -37,6 +39,7 @@ class BuildOptions:
     timing_cache: Path | None = None
     version_compatible: bool = False
     hardware_compatible: HardwareCompatible = "none"
+    device: int = 0
 
 
 def check_options(options: BuildOptions, flavour: Flavour) -> None:
@@ -51,8 +54,8 @@ def check_options(options: BuildOptions, flavour: Flavour) -> None:
         raise ExportError(f"{flavour} {refused}")
     if level is not None and not 0 <= level <= MAX_OPTIMIZATION_LEVEL:
         raise ExportError(f"The optimization level is {level}; expected 0 to {MAX_OPTIMIZATION_LEVEL}.")
-    if gib is not None and not 0 < gib < float("inf"):
-        raise ExportError(f"The workspace is {gib} GiB; expected more than 0.")
+    if gib is not None and not 0 < gib <= MAX_WORKSPACE_GIB:
+        raise ExportError(f"The workspace is {gib} GiB; expected more than 0 and at most {MAX_WORKSPACE_GIB}.")
     if compatible not in get_args(HardwareCompatible):
         expected = ", ".join(get_args(HardwareCompatible))
         raise ExportError(f"The hardware compatibility is {compatible!r}; expected one of {expected}.")
@@ -85,6 +88,13 @@ def _not_rtx(options: BuildOptions) -> str | None:
     return None
 
 
+def known_targets(flavour: Flavour) -> dict[str, Any]:
+    """``{"sm89": ComputeCapability.SM89}`` and the like: every target the installed builder has."""
+    trt = flavour.module
+    members = trt.ComputeCapability.__members__.items()
+    return {name.lower(): value for name, value in members if name not in _NO_TARGETS}
+
+
 def target_capabilities(targets: tuple[str, ...], flavour: Flavour) -> dict[str, Any]:
     """``{"8.9": ComputeCapability.SM89}`` for ``("sm89",)``.
 
@@ -93,9 +103,7 @@ def target_capabilities(targets: tuple[str, ...], flavour: Flavour) -> dict[str,
     """
     if not targets:
         return {}
-    trt = flavour.module
-    members = trt.ComputeCapability.__members__.items()
-    known = {name.lower(): value for name, value in members if name not in _NO_TARGETS}
+    known = known_targets(flavour)
     unknown = [target for target in targets if target.lower() not in known]
     if unknown:
         raise ExportError(f"{flavour} cannot build for {', '.join(unknown)}; it has the targets {', '.join(known)}.")
@@ -110,6 +118,9 @@ def configure(config: Any, options: BuildOptions, flavour: Flavour) -> list[str]
         Warnings: what an option does not mean.
     """
     trt, warnings = flavour.module, []
+    if hasattr(trt.BuilderFlag, "TF32"):
+        # On by default, it rounds what enters a float32 convolution to 10 bits: no more than half has.
+        config.clear_flag(trt.BuilderFlag.TF32)
     if options.workspace_gib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace_gib * 2**30))
     if options.optimization_level is not None:

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import cast
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.preflight import this_platform
+from p2p_deploy.backends.preflight import is_there, this_platform
 from p2p_deploy.errors import ModelFileError, OutputError
 from p2p_deploy.export.engine import build_plan
-from p2p_deploy.export.flavours import FlavourChoice, find_flavour
-from p2p_deploy.export.layers import require_half
-from p2p_deploy.export.options import BuildOptions, HardwareCompatible
+from p2p_deploy.export.flavours import Flavour, FlavourChoice, find_flavour
+from p2p_deploy.export.layers import MIN_HALF_SHARE, require_half
+from p2p_deploy.export.options import BuildOptions, HardwareCompatible, known_targets
 from p2p_deploy.files import sha256
 from p2p_deploy.sidecar import PlanSidecar, read_sidecar, sidecar_path
 
 
-def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None) -> PlanSidecar:
+def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None, device: int = 0) -> PlanSidecar:
     """Build a plan anew with the profiles and for the hardware its sidecar names; replaces plan and sidecar.
+
+    Args:
+        plan: the plan file.
+        on_step: called with what is done next.
+        device: index of the GPU that the new plan is to run on.
 
     Returns:
         The new sidecar.
@@ -32,8 +37,8 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None)
         OutputError: the files cannot be replaced.
     """
     old = read_sidecar(plan)
-    source = plan.with_name(Path(old.source_onnx).name)
-    if not source.is_file():
+    source = plan.with_name(old.source_onnx)
+    if not is_there(source):
         raise ModelFileError(f"{plan} cannot be built again: {source.name}, which it was built from, is not beside it.")
     if sha256(source) != old.source_onnx_sha256:
         raise ModelFileError(
@@ -44,15 +49,16 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None)
     on_step(f"building {plan.name} ({flavour.name} {flavour.version})")
     options = BuildOptions(
         profiles=old.profiles,
-        targets=_targets(old),
+        targets=_targets(old, flavour, device),
         version_compatible=old.version_compatible,
         hardware_compatible=cast(HardwareCompatible, old.hardware_compatible),
+        device=device,
     )
     try:
         with tempfile.TemporaryDirectory(prefix=".p2p-rebuild-", dir=plan.parent) as folder:
             fresh = Path(folder) / plan.name
             built = build_plan(source, fresh, options, flavour)
-            if old.precision.get("asked") in ("fp16", "bf16"):
+            if _was_half(old):
                 require_half(built.precision)
             sidecar = replace(
                 old,
@@ -74,11 +80,20 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None)
     return sidecar
 
 
-def _targets(old: PlanSidecar) -> tuple[str, ...]:
-    """What RTX has to build for so that the plan runs on the GPU here too, if there is one."""
-    if old.flavour != "rtx" or cuda.device_count() == 0:
+def _was_half(old: PlanSidecar) -> bool:
+    """Whether the old plan passed the bar for half; one that was exported with ``--force`` did not have to."""
+    share = old.precision.get("half_share", 1.0)
+    passed = not isinstance(share, int | float) or share >= MIN_HALF_SHARE
+    return old.precision.get("asked") in ("fp16", "bf16") and passed
+
+
+def _targets(old: PlanSidecar, flavour: Flavour, device: int) -> tuple[str, ...]:
+    """What RTX has to build for so that the plan runs on this GPU too, if it is there."""
+    if old.flavour != "rtx" or device >= cuda.device_count():
         return old.targets
-    major, minor = cuda.compute_capability(0).split(".")
-    if not old.targets and int(major) >= 8:  # which the builder's default covers
+    major, minor = cuda.compute_capability(device).split(".")
+    here = f"sm{major}{minor}"
+    # The builder's default covers Ampere and what came later, also GPUs that it has no target for.
+    if int(major) >= 8 and (not old.targets or here not in known_targets(flavour)):
         return ()
-    return tuple(dict.fromkeys((*old.targets, f"sm{major}{minor}")))
+    return tuple(dict.fromkeys((*old.targets, here)))

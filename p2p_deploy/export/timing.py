@@ -11,11 +11,18 @@ from p2p_deploy.errors import OutputError
 from p2p_deploy.files import replacing
 
 
-def default_path(flavour: str, version: str, gpu: str) -> Path:
-    """``p2p-deploy/timing/FLAVOUR-VERSION-GPU.cache`` in the user's cache folder; one per GPU and TensorRT."""
+def default_path(flavour: str, version: str, gpu: str) -> Path | None:
+    """``p2p-deploy/timing/FLAVOUR-VERSION-GPU.cache`` in the user's cache folder; one per GPU and TensorRT.
+
+    Returns:
+        None for a user without a home, as in some containers.
+    """
     root = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not root.is_absolute():  # unset, or relative, which the XDG specification says to ignore
-        root = Path.home() / ".cache"
+        try:
+            root = Path.home() / ".cache"
+        except RuntimeError:
+            return None
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{flavour}-{version}-{gpu}").strip("-")
     return root / "p2p-deploy" / "timing" / f"{name}.cache"
 
@@ -40,11 +47,11 @@ def hand_in(config: Any, path: Path, log: Any) -> list[str]:
 
 def _take(config: Any, data: bytes, log: Any) -> list[str]:
     """Make a cache of ``data`` the builder's; returns, and removes from the log, what it says against it."""
-    said = len(log.messages)
+    said = log.from_now()
     cache = config.create_timing_cache(data)
     taken = cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
-    complaints = [message for _, message in log.messages[said:]]
-    del log.messages[said:]
+    complaints = said.warnings()
+    said.forget()
     return complaints if taken else [*complaints, "The builder takes no timing cache."]
 
 

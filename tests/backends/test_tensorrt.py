@@ -1,5 +1,6 @@
 """What is said of a plan before anything of TensorRT is touched: each case one refusal, naming the way on."""
 
+import errno
 import json
 import platform
 import sys
@@ -129,6 +130,11 @@ def test_a_version_compatible_plan_takes_the_lean_runtime_where_there_is_no_othe
         check(enterprise(tmp_path))
 
 
+def test_a_plan_for_rtx_carries_no_code_and_needs_no_trust(tmp_path, gpu):
+    sidecar = check(write_plan(tmp_path, version_compatible=True)).sidecar
+    assert not sidecar.carries_code
+
+
 def test_code_in_a_plan_runs_only_when_the_plan_is_trusted(tmp_path, gpu):
     with pytest.raises(ModelFileError, match=r"carries code.*--trust-plan") as refusal:
         check(enterprise(tmp_path, version_compatible=True))
@@ -235,6 +241,15 @@ def test_a_broken_sidecar_is_refused(plan, text):
         ("compute_capabilities", "8.9"),
         ("source_onnx", None),
         ("spec", "unet"),
+        *(
+            ("source_onnx", name)
+            for name in ("", ".", "..", "../x.onnx", "/x.onnx", "x/", "a\0b", "x" * 300, "é" * 128)
+        ),
+        *(
+            ("flavour_version", text)
+            for text in ("", "1", "1." + "9" * 5000, "1.2.3.4.5", "1.7.1.116\n", "1..2", "١.٢")
+        ),
+        *((key, text) for key in ("plan_sha256", "source_onnx_sha256") for text in ("", "0" * 63, "g" * 64, 5)),
     ],
 )
 def test_a_sidecar_with_a_value_of_another_type_is_refused(plan, key, value):
@@ -242,6 +257,39 @@ def test_a_sidecar_with_a_value_of_another_type_is_refused(plan, key, value):
     sidecar_path(plan).write_text(json.dumps({**data, key: value}))
     with pytest.raises(ModelFileError, match="not the sidecar of a plan"):
         read_sidecar(plan)
+
+
+@pytest.mark.parametrize(("key", "values"), [("source_sha256", ("", 5, ["a"], "c0ffee")), ("created_with", (None, {}))])
+def test_a_spec_with_a_value_of_another_type_is_refused(plan, key, values):
+    data = json.loads(sidecar_path(plan).read_text())
+    for value in values:
+        sidecar_path(plan).write_text(json.dumps({**data, "spec": {**data["spec"], key: value}}))
+        with pytest.raises(ModelFileError, match=f"not the sidecar of a plan .*{key} must be"):
+            read_sidecar(plan)
+
+
+@pytest.mark.parametrize("version", ["1.7", "11.4.0.106", "10.14.1.48.post1"])
+def test_versions_as_builders_have_them_are_read(tmp_path, version):
+    assert read_sidecar(write_plan(tmp_path, flavour_version=version)).flavour_version == version
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_no_file(plan, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.ENAMETOOLONG, "File name too long")
+
+    sidecar = read_sidecar(plan)
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert preflight.rebuild(plan, sidecar).startswith("Copy small.fp16.onnx, from which it was built, beside it")
+    assert "is not beside it" in preflight.run_instead(plan, sidecar)
+
+
+def test_an_onnx_file_that_cannot_be_read_is_not_offered(plan, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    sidecar = read_sidecar(plan)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "p2p export CKPT writes it" in preflight.run_instead(plan, sidecar)
 
 
 def test_a_sidecar_of_a_later_schema_is_refused(plan):

@@ -102,7 +102,7 @@ def test_every_name_exists(kind):
     assert sources.missing <= (RTX_ONLY if kind == "lean" else set())
     expected = {
         "rtx": {"execute_async_v3", "deserialize_cuda_engine", "WHOLE_GRAPH_CAPTURE", "set_runtime_cache", "UINT8"},
-        "lean": {"execute_async_v3", "deserialize_cuda_engine", "engine_host_code_allowed", "WARNING"},
+        "lean": {"execute_async_v3", "deserialize_cuda_engine", "ON_PROFILE_CHANGE", "WARNING"},
         "cuda": {"cudaMallocHost", "cudaGraphLaunch", "cudaStreamCaptureModeThreadLocal", "cudaErrorMemoryAllocation"},
     }
     assert expected[kind] <= sources.used  # else the parser would have overlooked them
@@ -139,14 +139,18 @@ def test_what_the_tests_pretend_is_there_in_truth(pretended, real):
 def test_the_log_is_one_that_tensorrt_takes_and_tells_the_first_error(module):
     log, severity = log_of(module.ILogger), module.ILogger.Severity
     assert log is log_of(module.ILogger)
-    log.messages.clear()
+    log.log(severity.ERROR, "of another call")
+    excerpt = log.from_now()
     said = ((severity.WARNING, "slow"), (severity.INFO, "built"), (severity.ERROR, "why"), (severity.ERROR, "so"))
     for entry in said:
         log.log(*entry)
-    assert (log.reason(), log.warnings()) == ("why", ["slow", "why", "so"])
+    assert (excerpt.reason(), excerpt.warnings()) == ("why", ["slow", "why", "so"])
+    assert log.from_now().reason() == "it gave no reason"
+    excerpt.forget()
+    assert (excerpt.warnings(), log.entries[-1].text) == ([], "of another call")
     for _ in range(2 * KEPT):
         log.log(severity.WARNING, "slow")
-    assert len(log.messages) == KEPT
+    assert len(log.entries) == KEPT
 
 
 def test_an_unknown_name_and_a_wrong_number_of_arguments_would_be_found():

@@ -13,17 +13,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from fake_gpu import FakeCuda, Gpu
 from onnx import TensorProto, helper
 from support import ROOT, leftovers, unet_spec, varied_generator
 
 from p2p_deploy.backends import cuda
+from p2p_deploy.backends.trt_log import log_of
 from p2p_deploy.errors import DeviceError, ExportError, MissingDependency, OutputError
 from p2p_deploy.export import engine, flavours, timing
 from p2p_deploy.export.engine import build_plan
 from p2p_deploy.export.flavours import find_flavour
 from p2p_deploy.export.layers import PrecisionReport, require_half
 from p2p_deploy.export.onnx import write_onnx
-from p2p_deploy.export.options import BuildOptions
+from p2p_deploy.export.options import BuildOptions, configure
 from p2p_deploy.precision import multiply_accumulates
 from p2p_deploy.sidecar import Profile
 
@@ -205,6 +207,8 @@ class TestRefusals:
             ({"hardware_compatible": "same-cc"}, "TensorRT for RTX .* same-cc.*--targets"),
             ({"hardware_compatible": "ampere"}, "ampere"),
             ({"workspace_gib": 0.0}, "workspace is 0.0 GiB"),
+            ({"workspace_gib": 1e10}, "workspace is 10000000000.0 GiB; expected more than 0 and at most 4096"),
+            ({"workspace_gib": float("nan")}, "workspace is nan GiB"),
             ({"workspace_gib": 1e-9}, "cannot build a plan"),
             ({"optimization_level": 6}, "level is 6; expected 0 to 5"),
         ],
@@ -214,6 +218,16 @@ class TestRefusals:
 
 
 class TestPrecision:
+    @pytest.mark.parametrize("name", ["rtx", "tensorrt"])
+    def test_float32_is_not_rounded_to_tf32(self, name):
+        rtx = find_flavour("rtx")
+        trt, flavour = rtx.module, flavours.Flavour(name, rtx.module, rtx.version)
+        builder = trt.Builder(log_of(trt.ILogger))
+        config = builder.create_builder_config()
+        assert config.get_flag(trt.BuilderFlag.TF32)  # else there would be nothing to clear
+        configure(config, BuildOptions((ANY,)), flavour)
+        assert not config.get_flag(trt.BuilderFlag.TF32)
+
     def test_counts_the_multiply_accumulates_of_the_first_profiles_opt_shape(self, tmp_path):
         path = write_graph(tmp_path / "mixed.onnx", kinds=("half", "float"))
         report = build(path, ANY, ONE).precision
@@ -381,9 +395,17 @@ class Cache:
 
 
 @pytest.fixture
-def tensorrt(monkeypatch, tmp_path):
-    monkeypatch.setattr(cuda, "device_name", lambda index: "NVIDIA L4 (8.9)")
-    monkeypatch.setattr(cuda, "compute_capability", lambda index: "8.9")
+def gpu(monkeypatch):
+    """Two GPUs, an L4 and an A10, as CUDA and the driver show them."""
+    monkeypatch.setattr(cuda, "device_name", lambda index: ("NVIDIA L4 (8.9)", "NVIDIA A10 (8.6)")[index])
+    monkeypatch.setattr(cuda, "compute_capability", lambda index: ("8.9", "8.6")[index])
+    pretended = Gpu(count=2)
+    monkeypatch.setattr(flavours, "import_cuda", lambda: FakeCuda(pretended))
+    return pretended
+
+
+@pytest.fixture
+def tensorrt(monkeypatch, tmp_path, gpu):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user cache"))
     return flavours.Flavour("tensorrt", StandIn(), "11.4.0.106")
 
@@ -395,6 +417,29 @@ class TestTensorRT:
     def test_is_for_the_gpu_it_is_built_on(self, graph, tensorrt):
         built = build(graph, flavour=tensorrt)
         assert (built.gpu, built.compute_capabilities) == ("NVIDIA L4 (8.9)", ("8.9",))
+
+    def test_is_built_on_the_gpu_that_was_asked_for(self, graph, tensorrt, gpu, tmp_path):
+        seen = set()
+        built = build(graph, flavour=tensorrt, device=1, on_progress=lambda *step: seen.add(gpu.current.device))
+        assert (built.gpu, built.compute_capabilities) == ("NVIDIA A10 (8.6)", ("8.6",))
+        assert seen == {1}
+        assert gpu.current.device == 0  # as it was before
+        (kept,) = (path for path in (tmp_path / "user cache").rglob("*") if path.is_file())
+        assert "NVIDIA-A10" in kept.name
+
+    def test_a_gpu_that_is_not_there_builds_nothing(self, graph, tensorrt):
+        with pytest.raises(DeviceError, match="cuda:2 cannot be used"):
+            build(graph, flavour=tensorrt, device=2)
+        assert_nothing_left(graph)
+
+    def test_a_user_without_a_home_has_no_cache_and_gets_a_plan(self, graph, tensorrt, monkeypatch):
+        def homeless():
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", homeless)
+        assert build(graph, flavour=tensorrt).warnings == ()
+        assert self.read(tensorrt) == []
 
     def test_timings_are_kept_and_handed_in_again(self, graph, tensorrt, tmp_path):
         assert build(graph, flavour=tensorrt).warnings == ()
@@ -535,6 +580,7 @@ def used_of_trt():
 class TestConformance:
     def test_everything_that_is_used_exists(self):
         used, module = used_of_trt(), find_flavour("rtx").module
+        assert {"BuilderFlag.TF32", "IBuilderConfig.clear_flag"} <= used
         assert {name.split(".")[0] for name in used} >= {*CLASSES.values(), "BuilderFlag", "MemoryPoolType", "DataType"}
         for name in used:
             value = module
