@@ -193,6 +193,11 @@ class ModelSpec:
         """The image, or the labels."""
         return self.inputs[0]
 
+    @property
+    def input_names(self) -> list[str]:
+        """What the inputs are called in artefacts and messages: ``frames``, or ``labels`` and ``instances``."""
+        return ["frames" if image.kind == "image" else image.kind for image in self.inputs]
+
     def with_io(self, dtype: Dtype) -> ModelSpec:
         """A copy that takes and gives images of this element type; labels and instances stay what they are."""
         inputs = tuple(replace(image, dtype=dtype) if image.kind == "image" else image for image in self.inputs)

@@ -26,6 +26,12 @@ def answer(frames: np.ndarray) -> np.ndarray:
     return 255 - frames[:, :, ::-1] if frames.dtype == np.uint8 else -frames[..., ::-1]
 
 
+def answer_maps(labels: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    """What it computes from maps: a picture in which both can be read."""
+    low, high = instances & 0xFF, instances >> 8 & 0xFF
+    return np.concatenate([labels.astype(np.int32), low, high], axis=3).astype(np.uint8)
+
+
 class Gpu:
     """The state of a pretended machine.
 
@@ -162,7 +168,7 @@ class CopyOut(CopyIn):
 class Execute:
     def __init__(self, context) -> None:
         self.state, self.version = context.state, context.state.version
-        self.shape, self.addresses, self.dtype = context.shape, dict(context.addresses), context.dtype
+        self.shapes, self.addresses, self.dtypes = dict(context.shapes), dict(context.addresses), context.dtypes
 
     def queued(self, gpu: Gpu) -> None:
         if self.state.pending:
@@ -173,9 +179,12 @@ class Execute:
 
     def run(self, gpu: Gpu) -> None:
         self.state.pending -= 1
-        size = int(np.prod(self.shape)) * self.dtype.itemsize
-        frames = gpu.at(self.addresses["frames"], size).view(self.dtype).reshape(self.shape)
-        gpu.at(self.addresses["output"], size)[:] = answer(frames).ravel().view(np.uint8)
+        inputs = []
+        for name, dtype in self.dtypes.items():
+            size = int(np.prod(self.shapes[name])) * dtype.itemsize
+            inputs.append(gpu.at(self.addresses[name], size).view(dtype).reshape(self.shapes[name]))
+        output = answer(*inputs) if len(inputs) == 1 else answer_maps(*inputs)
+        gpu.at(self.addresses["output"], output.nbytes)[:] = output.ravel().view(np.uint8)
 
 
 class Record:
@@ -321,7 +330,7 @@ class FakeCuda:
 
     @_value
     def cudaGraphInstantiate(self, graph, flags):
-        self._gpu.captures += [work.shape for work in graph if isinstance(work, Execute)]
+        self._gpu.captures += [next(iter(work.shapes.values())) for work in graph if isinstance(work, Execute)]
         self._gpu.acquired("replay")
         return graph
 

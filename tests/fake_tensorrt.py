@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import tensorrt_rtx_bindings
 from fake_gpu import Execute, Gpu
+from support import unet_spec
 
-from p2p_deploy.spec import ImageSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 
 class _Tracked:
@@ -36,10 +36,10 @@ class FakeTensorRT:
     CudaGraphStrategy = tensorrt_rtx_bindings.CudaGraphStrategy
     ExecutionContextAllocationStrategy = tensorrt_rtx_bindings.ExecutionContextAllocationStrategy
 
-    def __init__(self, gpu: Gpu, version: str, profiles=(), channels: int = 3, dtype: str = "UINT8") -> None:
+    def __init__(self, gpu: Gpu, version: str, profiles=(), spec: ModelSpec | None = None) -> None:
         self.__version__ = version
         self._gpu = gpu
-        self._engine = (tuple(profiles), channels, self.DataType.__members__[dtype])
+        self._engine = (tuple(profiles), spec or unet_spec())
 
     def Runtime(self, log):  # noqa: N802
         self._gpu.log = log
@@ -62,32 +62,31 @@ class Runtime(_Tracked):
 
 
 class Engine(_Tracked):
-    def __init__(self, gpu: Gpu, profiles, channels: int, dtype) -> None:
+    def __init__(self, gpu: Gpu, profiles, spec: ModelSpec) -> None:
         super().__init__(gpu)
-        self._profiles, self._dtype = profiles, dtype
-        self._image = ImageSpec.for_channels(channels)
-        if dtype == FakeTensorRT.DataType.FLOAT:
-            self._image = replace(self._image, dtype="float32")
-        self.num_io_tensors = 2
+        self._profiles = profiles
+        self.tensors = dict(zip((*spec.input_names, "output"), (*spec.inputs, spec.output), strict=True))
+        self.num_io_tensors = len(self.tensors)
         self.num_optimization_profiles = len(profiles)
 
     def get_tensor_name(self, index: int) -> str:
-        return ("frames", "output")[index]
+        return list(self.tensors)[index]
 
     def get_tensor_mode(self, name: str):
         mode = FakeTensorRT.TensorIOMode
-        return mode.INPUT if name == "frames" else mode.OUTPUT
+        return mode.OUTPUT if name == "output" else mode.INPUT
 
     def get_tensor_dtype(self, name: str):
-        return self._dtype
+        kinds = FakeTensorRT.DataType
+        return {"uint8": kinds.UINT8, "int32": kinds.INT32, "float32": kinds.FLOAT}[self.tensors[name].dtype]
 
     def get_tensor_shape(self, name: str):
-        return (-1, *self._image.shape(-1, -1))
+        return (-1, *self.tensors[name].shape(-1, -1))
 
     def get_tensor_profile_shape(self, name: str, index: int):
         profile = self._profiles[index]
         sizes = zip(profile.batch, profile.height, profile.width, strict=True)
-        return [(batch, *self._image.shape(height, width)) for batch, height, width in sizes]
+        return [(batch, *self.tensors[name].shape(height, width)) for batch, height, width in sizes]
 
     def create_runtime_config(self):
         return None if self._gpu.fails("create_runtime_config") else Config(self._gpu)
@@ -97,7 +96,7 @@ class Engine(_Tracked):
         self._gpu.strategies.append(strategy)
         if self._gpu.fails("create_execution_context"):
             return None
-        return Context(self._gpu, self._profiles, self._image)
+        return Context(self._gpu, self._profiles, self.tensors)
 
 
 class Config(_Tracked):
@@ -129,11 +128,11 @@ class Cache(_Tracked):
 
 
 class Context(_Tracked):
-    def __init__(self, gpu: Gpu, profiles, image: ImageSpec) -> None:
+    def __init__(self, gpu: Gpu, profiles, tensors: dict[str, ImageSpec]) -> None:
         super().__init__(gpu)
-        self._profiles, self._image = profiles, image
-        self.dtype = np.dtype(image.dtype)
-        self.profile, self.shape, self.addresses = None, None, {}
+        self._profiles, self.tensors = profiles, tensors
+        self.dtypes = {name: np.dtype(image.dtype) for name, image in tensors.items() if name != "output"}
+        self.profile, self.shapes, self.addresses = None, {}, {}
         self.state = SimpleNamespace(version=0, pending=0)  # what work on a stream may know of it
         self.runs = 0
 
@@ -147,7 +146,7 @@ class Context(_Tracked):
         return True
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
-        self.profile, self.shape = index, None
+        self.profile, self.shapes = index, {}
         return self._change("set_optimization_profile_async") and 0 <= index < len(self._profiles)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -155,12 +154,13 @@ class Context(_Tracked):
         return self._change("set_tensor_address")
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.shape = shape
-        admitted = self._profiles[self.profile].admits(shape[0], *self._image.sides(shape))
+        self.shapes[name] = shape
+        admitted = self._profiles[self.profile].admits(shape[0], *self.tensors[name].sides(shape))
         return self._change("set_input_shape") and admitted
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shape
+        name, shape = next(iter(self.shapes.items()))
+        return (shape[0], *self.tensors["output"].shape(*self.tensors[name].sides(shape)))
 
     def execute_async_v3(self, handle: int) -> bool:
         if self._gpu.fails("execute_async_v3"):

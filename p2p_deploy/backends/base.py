@@ -172,7 +172,7 @@ class Backend(ABC):
 
     def _check_inputs(self, arrays: list[np.ndarray]) -> tuple[int, int]:
         """(height, width) of inputs that suit the model; ValueError for others."""
-        kinds = ["frames" if image.kind == "image" else image.kind for image in self.spec.inputs]
+        kinds = self.spec.input_names
         if len(arrays) != len(kinds):
             raise ValueError(f"expected {len(kinds)} arrays ({', '.join(kinds)}), got {len(arrays)}")
         size = self.spec.fixed_size or ("H", "W")

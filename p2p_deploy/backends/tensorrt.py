@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -114,21 +115,27 @@ class TensorRTBackend(Backend):
     def _stale(self, what: str) -> StalePlan:
         return StalePlan(f"{self._path} cannot be used: {what}. {rebuild(self._path, self._sidecar)}")
 
-    def _read_names(self) -> tuple[str, str]:
-        """Names of input and output; they must be what the spec says, or slots would be bound to the wrong memory."""
+    def _read_names(self) -> list[str]:
+        """Names of inputs and output; they must be what the spec says, or slots would be bound to the wrong memory."""
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         found = [self._signature(name) for name in names]
         batch, *sides = fixed_sizes(self._sidecar.profiles)
         modes = self._trt.TensorIOMode
-        types = {"uint8": self._trt.DataType.UINT8, "float32": self._trt.DataType.FLOAT}
+        types = {
+            "uint8": self._trt.DataType.UINT8,
+            "int32": self._trt.DataType.INT32,
+            "float32": self._trt.DataType.FLOAT,
+        }
         size = self.spec.fixed_size or (-1, -1)
-        ends = ((modes.INPUT, self.spec.input), (modes.OUTPUT, self.spec.output))
+        ends = [*((modes.INPUT, image) for image in self.spec.inputs), (modes.OUTPUT, self.spec.output)]
         expected = [(mode, types[image.dtype], (-1, *image.shape(*size))) for mode, image in ends]
         # Where every profile fixes a size, an engine may give that size and not -1.
         fixed = [(batch, *image.shape(*sides)) for _, image in ends]
         if len(found) != len(expected) or not all(map(_agrees, found, expected, fixed)):
             raise self._stale(f"its sidecar promises {expected}, the engine has {found}")
-        return names[0], names[1]
+        if names[:-1] != self.spec.input_names:
+            raise self._stale(f"its sidecar promises the inputs {self.spec.input_names}, the engine has {names[:-1]}")
+        return names
 
     def _signature(self, name: str) -> tuple[Any, Any, tuple[int, ...]]:
         """Direction, element type and shape, -1 where it varies."""
@@ -172,7 +179,7 @@ class TensorRTBackend(Backend):
         self._releases += [slot.release for slot in slots]
         return [*slots]
 
-    def _new_lane(self, sizes: tuple[int, int]) -> Lane:
+    def _new_lane(self, sizes: Sequence[int]) -> Lane:
         refusals = self._graph_refusals if self._cuda_graphs and not self._rtx else None
         return Lane(self._device, self._new_context, self._names, sizes, self._log, refusals)
 
@@ -216,7 +223,8 @@ class TensorRTBackend(Backend):
         assert isinstance(slot, TensorRTSlot)
         profile, rows = self._profile_for(slot.count, *slot.size)
         self._device.select()
-        slot.lane.submit(profile, rows, slot.input[: slot.count], slot.output[: slot.count])
+        inputs = [array[: slot.count] for array in slot.inputs]
+        slot.lane.submit(profile, rows, inputs, slot.output[: slot.count])
 
     def wait(self, slot: Slot) -> None:
         """Return when this slot's output is valid, whatever else is under way.

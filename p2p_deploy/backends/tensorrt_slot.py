@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -43,8 +43,8 @@ class Lane:
         self,
         device: CudaDevice,
         new_context: Callable[[], Any],
-        names: tuple[str, str],
-        sizes: tuple[int, int],
+        names: Sequence[str],
+        sizes: Sequence[int],
         log: Any,
         graph_refusals: list[str] | None,
     ) -> None:
@@ -53,8 +53,8 @@ class Lane:
         Args:
             device: the GPU, selected in this thread.
             new_context: gives an execution context, or raises Failed.
-            names: of the plan's input and output.
-            sizes: of the input and the output, in bytes.
+            names: of the plan's inputs and, last, its output.
+            sizes: of the same, in bytes.
             log: where TensorRT says why it refused something, see ``trt_log``.
             graph_refusals: where to note why graphs cannot be captured, after which nobody tries; None for no graphs.
         """
@@ -71,14 +71,14 @@ class Lane:
             self.context = new_context()
             self._stack = stack.pop_all()
 
-    def submit(self, profile: int, rows: int, frames: np.ndarray, output: np.ndarray) -> None:
+    def submit(self, profile: int, rows: int, inputs: Sequence[np.ndarray], output: np.ndarray) -> None:
         """Queue copy in, network, copy out and the event that ``wait`` waits for.
 
         Args:
             profile: index of the optimisation profile.
-            rows: how many the network computes, no fewer than there are frames; what is in the others does not matter,
+            rows: how many the network computes, no fewer than there are images; what is in the others does not matter,
                 because each picture is computed on its own.
-            frames: the rows to compute; left alone until ``wait``.
+            inputs: the rows to compute, an array for each input; left alone until ``wait``.
             output: where the answer goes; undefined until ``wait``.
 
         Raises:
@@ -86,10 +86,10 @@ class Lane:
             ValueError: the lane is closed.
         """
         self._require_open()
-        shape = (profile, rows, *frames.shape)
-        work = functools.partial(self._enqueue, frames, output)
+        shape = (profile, rows, *output.shape)
+        work = functools.partial(self._enqueue, inputs, output)
         if shape != self._shape:
-            self._change_shape(profile, (rows, *frames.shape[1:]), (rows, *output.shape[1:]))
+            self._change_shape(profile, [(rows, *array.shape[1:]) for array in (*inputs, output)])
             work()
             self._shape = shape
         else:
@@ -123,7 +123,7 @@ class Lane:
         if self.context is None:
             raise ValueError("this model is closed; open it again with p2p_deploy.load")
 
-    def _change_shape(self, profile: int, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
+    def _change_shape(self, profile: int, shapes: list[tuple[int, ...]]) -> None:
         self._drop_graph()
         said = self._log.from_now()
         if self._shape is None or self._shape[0] != profile:
@@ -134,16 +134,19 @@ class Lane:
         self._shape = None
         for name, address in zip(self._names, self._addresses, strict=True):
             self._accept(said, self.context.set_tensor_address(name, address), f"the address of {name}")
-        self._accept(said, self.context.set_input_shape(self._names[0], shape), f"the shape {shape}")
-        found = tuple(self.context.get_tensor_shape(self._names[1]))
-        if found != output_shape:
-            raise Failed(f"The plan answers frames of {shape} with {found}, expected {output_shape}. Export it again.")
+        *inputs, output = shapes
+        for name, shape in zip(self._names, inputs, strict=False):
+            self._accept(said, self.context.set_input_shape(name, shape), f"the shape {shape}")
+        found = tuple(self.context.get_tensor_shape(self._names[-1]))
+        if found != output:
+            raise Failed(f"The plan answers images of {inputs[0]} with {found}, expected {output}. Export it again.")
 
-    def _enqueue(self, frames: np.ndarray, output: np.ndarray) -> None:
-        self._device.copy_in(self._addresses[0], frames, self._stream)
+    def _enqueue(self, inputs: Sequence[np.ndarray], output: np.ndarray) -> None:
+        for address, array in zip(self._addresses, inputs, strict=False):
+            self._device.copy_in(address, array, self._stream)
         said = self._log.from_now()
-        self._accept(said, self.context.execute_async_v3(int(self._stream)), f"a batch of {len(frames)}")
-        self._device.copy_out(output, self._addresses[1], self._stream)
+        self._accept(said, self.context.execute_async_v3(int(self._stream)), f"a batch of {len(output)}")
+        self._device.copy_out(output, self._addresses[-1], self._stream)
 
     def _capture(self, work: Callable[[], None]) -> None:
         """Turn the work into a graph; where that fails, say so and go on without, which costs time and nothing else."""
@@ -179,10 +182,10 @@ class TensorRTSlot(Slot):
         size: tuple[int, int],
         spec: ModelSpec,
         device: CudaDevice,
-        new_lane: Callable[[tuple[int, int]], Lane],
+        new_lane: Callable[[Sequence[int]], Lane],
         rows: int,
     ) -> None:
         """Allocate arrays for ``capacity`` frames, and GPU memory for the ``rows`` that the network may compute."""
         super().__init__(capacity, size, spec, device.pinned)
-        self.lane = new_lane((rows * self.input[0].nbytes, rows * self.output[0].nbytes))
+        self.lane = new_lane([rows * array[0].nbytes for array in (*self.inputs, self.output)])
         self.release = weakref.finalize(self, self.lane.close)

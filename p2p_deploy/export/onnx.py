@@ -96,7 +96,7 @@ def _export(model: FrameModel, spec: ModelSpec, opset: int) -> Any:
             program = torch.onnx.export(
                 model,
                 examples,
-                input_names=input_names(spec),
+                input_names=spec.input_names,
                 output_names=[OUTPUT],
                 dynamic_shapes={"inputs": moving},
                 opset_version=opset,
@@ -121,11 +121,6 @@ def _trace_size(spec: ModelSpec) -> tuple[int, int]:
     return side, side + spec.size_multiple
 
 
-def input_names(spec: ModelSpec) -> list[str]:
-    """What the inputs are called in the file: ``frames``, or ``labels`` and ``instances``."""
-    return ["frames" if image.kind == "image" else image.kind for image in spec.inputs]
-
-
 def _shape(spec: ModelSpec, image: ImageSpec) -> tuple[str | int, ...]:
     """The shape of a batch of images: names of the dimensions that may vary, sizes of the others."""
     return ("batch", *image.shape(*(spec.fixed_size or ("height", "width"))))
@@ -146,7 +141,7 @@ def _clean(proto: Any, spec: ModelSpec) -> None:
             if isinstance(name, str):
                 dimension.dim_param = name
     names = _node_names(graph)
-    renamed = {name: name for name in (*input_names(spec), OUTPUT)}
+    renamed = {name: name for name in (*spec.input_names, OUTPUT)}
     for node, name in zip(graph.node, names, strict=True):
         node.name = name
         for index, output in enumerate(node.output):

@@ -35,9 +35,8 @@ def test_fewer_frames_than_the_profile_wants_are_computed_and_nothing_else_is_gi
 def test_one_frame_runs_in_a_plan_for_four_or_more(opened, dtype):
     frames = photo_crops(1, SIZE)
     given = frames if dtype == "uint8" else to_values(frames, (-1, 1))
-    kind = {"uint8": "UINT8", "float32": "FLOAT"}[dtype]
-    sidecar = {"spec": unet_spec(size=SIZE).with_io(dtype)}
-    gpu, model = opened(profiles=FOUR_OR_MORE, engine={"dtype": kind}, sidecar=sidecar)
+    spec = {"spec": unet_spec(size=SIZE).with_io(dtype)}
+    gpu, model = opened(profiles=FOUR_OR_MORE, engine=spec, sidecar=spec)
     with model:
         for _ in range(3):
             np.testing.assert_array_equal(model(given), answer(given))
@@ -137,7 +136,7 @@ def report(monkeypatch, sizes):
     """Let every engine give its tensors these sizes."""
     batch, *sides = sizes
     monkeypatch.setattr(
-        fake_tensorrt.Engine, "get_tensor_shape", lambda engine, name: (batch, *engine._image.shape(*sides))
+        fake_tensorrt.Engine, "get_tensor_shape", lambda engine, name: (batch, *engine.tensors[name].shape(*sides))
     )
 
 

@@ -3,11 +3,12 @@
 import functools
 import shutil
 import threading
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from fake_gpu import answer
+from fake_gpu import answer, answer_maps
 from plans import FLAVOURS, SIZE, profile, submit
 from support import photo_crops, unet_spec, write_images
 
@@ -16,7 +17,10 @@ from p2p_deploy.backends import load
 from p2p_deploy.errors import Failed, P2PError, StalePlan
 from p2p_deploy.media.images import read_image
 from p2p_deploy.pixels import to_values
+from p2p_deploy.spec import ImageSpec
 
+MAPS = unet_spec(size=SIZE).with_changes(inputs=(ImageSpec.for_labels(9), ImageSpec.for_instances()))
+GREY = unet_spec(size=SIZE).with_changes(inputs=(ImageSpec.for_channels(1),))
 PACES = ("late", "early", "random")
 DESERIALIZE = 2  # which call that is, after the GPU and the runtime
 pictures = functools.cache(photo_crops)  # read-only by habit
@@ -63,12 +67,31 @@ def test_writes_into_the_memory_of_the_slot_and_only_its_rows(model):
 def test_values_go_in_and_come_out_as_float32(opened, pace):
     values = to_values(pictures(5, SIZE), (-1, 1))
     spec = unet_spec(size=SIZE).with_io("float32")
-    _, model = opened(pace, engine={"dtype": "FLOAT"}, sidecar={"spec": spec})
+    _, model = opened(pace, engine={"spec": spec}, sidecar={"spec": spec})
     with model:
         for batch in (2, 5, 5, 5):
             np.testing.assert_array_equal(model(values[:batch]), answer(values[:batch]))
         with pytest.raises(ValueError, match=r"expected float32 frames of shape \(N, 3, H, W\)"):
             model(pictures(1, SIZE))
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_labels_and_instances_arrive_together(opened, pace):
+    _, model = opened(pace, engine={"spec": MAPS}, sidecar={"spec": MAPS})
+    chance = np.random.default_rng(0)
+    with model:
+        for batch in (2, 5, 5, 5, 1):
+            labels = chance.integers(0, 9, (batch, SIZE, SIZE, 1), np.uint8)
+            instances = chance.integers(0, 60_000, (batch, SIZE, SIZE, 1), np.int32)
+            np.testing.assert_array_equal(model(labels, instances), answer_maps(labels, instances))
+
+
+def test_inputs_in_another_order_are_refused(opened):
+    """With more than 256 classes both are int32, and only their names tell them apart."""
+    many = MAPS.with_changes(inputs=(ImageSpec.for_labels(300), ImageSpec.for_instances()))
+    engine = SimpleNamespace(input_names=many.input_names[::-1], inputs=many.inputs[::-1], output=many.output)
+    with pytest.raises(StalePlan, match=r"promises the inputs \['labels', 'instances'\], the engine has \['instances'"):
+        opened(engine={"spec": engine}, sidecar={"spec": many})
 
 
 def test_wrong_frames_are_refused_with_what_was_expected(model):
@@ -269,8 +292,12 @@ def test_a_trusted_plan_may_bring_its_code(opened):
 @pytest.mark.parametrize(
     ("engine", "said"),
     [
-        ({"channels": 1}, r"sidecar promises .*UINT8.*-1, 3\).*the engine has .*-1, 1\)"),
-        ({"dtype": "FLOAT"}, r"sidecar promises .*UINT8.*the engine has .*FLOAT"),
+        (
+            {"spec": unet_spec().with_changes(inputs=(ImageSpec.for_channels(1),))},
+            r"sidecar promises .*UINT8.*-1, 3\).*the engine has .*-1, 1\)",
+        ),
+        ({"spec": unet_spec().with_io("float32")}, r"sidecar promises .*UINT8.*the engine has .*FLOAT"),
+        ({"spec": MAPS}, r"sidecar promises .*UINT8.*the engine has .*INT32"),
         ({"profiles": (profile((1, 1, 2)),)}, r"sidecar promises batch 1 to 8.*the engine has batch 1 to 2"),
     ],
 )
