@@ -40,7 +40,7 @@ def test_a_required_feature_that_is_not_known_is_refused():
         ("[" * 100_000, "not JSON"),
         (changed(schema="2.0"), "schema '2.0'"),
         (changed(schema=None), "schema None"),
-        (changed(inputs=[]), "one input"),
+        (changed(inputs=[]), "the spec lists nothing"),
         (changed(inputs=None), "cannot be read"),
         (changed(size_multiple=0), "size_multiple"),
         (changed(size_multiple="32"), "size_multiple"),

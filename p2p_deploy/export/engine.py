@@ -129,7 +129,7 @@ def _build(
     seconds = time.perf_counter() - started
     _check_built(plan, onnx_path.name, flavour, building)
     notes += timing.keep(config, cache) if cache else []
-    precision = read_precision(trt, network, {item.name: item.shapes(profiles[0])[1] for item in inputs})
+    precision = read_precision(trt, network, {one.name: one.shapes(profiles[0])[1] for one in inputs})
     with replacing(plan_path) as temporary:
         temporary.write_bytes(memoryview(plan))
     return PlanBuild(precision, profiles, gpu, capabilities, (*said.warnings(), *notes), seconds)
@@ -161,8 +161,8 @@ def _inputs(trt: Any, network: Any, onnx_path: Path) -> list[_Input]:
 def _add_profile(builder: Any, config: Any, inputs: list[_Input], profile: Profile, flavour: Flavour, log: Any) -> None:
     shapes = builder.create_optimization_profile()
     try:
-        for item in inputs:
-            shapes.set_shape(item.name, *item.shapes(profile))
+        for one in inputs:
+            shapes.set_shape(one.name, *one.shapes(profile))
     except (RuntimeError, TypeError, ValueError) as exc:
         raise ExportError(f"{flavour} refuses the profile {profile}: {exc}") from exc
     said = log.from_now()

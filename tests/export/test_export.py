@@ -177,20 +177,20 @@ class TestGate:
         def brighter(batch):
             return np.minimum(batch.astype(int) + 2, 255).astype(np.uint8)
 
-        equal = verify.compare(frames, np.copy, frames)
+        equal = verify.compare(frames, np.copy, (frames,))
         assert (equal.max_levels, equal.mean_levels, equal.to_dict()["psnr_db"], equal.ssim) == (0, 0, None, 1)
         dark = np.minimum(frames, 250)
-        off = verify.compare(dark, brighter, dark)
+        off = verify.compare(dark, brighter, (dark,))
         assert (off.max_levels, off.mean_levels) == (2, 2)
         assert off.psnr_db == pytest.approx(20 * np.log10(255 / 2))
-        assert verify.compare(frames, lambda batch: batch[:, ::-1], frames).ssim < 0.5
+        assert verify.compare(frames, lambda batch: batch[:, ::-1], (frames,)).ssim < 0.5
         assert off.failure(exact=True, min_psnr=40)
         assert off.failure(exact=False, min_psnr=40) is None
         assert off.failure(exact=False, min_psnr=45)
 
     def test_the_photographs_are_real_distinct_and_fitted(self):
         spec = unet_spec(in_channels=1)
-        photos = verify.check_images(spec)
+        (photos,) = verify.check_inputs(spec)
         assert photos.shape == (8, 64, 64, 1)
         assert photos.std(axis=(1, 2, 3)).min() > 10
         assert len({photo.tobytes() for photo in photos}) == 8

@@ -202,5 +202,5 @@ class TestChoice:
     def test_the_reference_is_the_checkpoints_own(self, varied):
         reference, spec = varied
         with torch.no_grad():
-            levels = FrameModel(reference.generator, spec).levels(torch.from_numpy(reference.frames))
+            levels = FrameModel(reference.generator, spec).levels(*map(torch.from_numpy, reference.inputs))
         np.testing.assert_array_equal(reference.outputs, to_frames(levels).numpy())
