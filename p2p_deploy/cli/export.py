@@ -19,12 +19,14 @@ from p2p_deploy.cli._arch import (
 )
 from p2p_deploy.cli._options import (
     Json,
+    MinPsnr,
     Overwrite,
     ShowProgress,
     parse_profile,
     parse_size,
     print_json,
     progress_bar,
+    quiet_codecs,
     say,
 )
 from p2p_deploy.errors import OutputError, require
@@ -132,9 +134,7 @@ def export(
         Path | None,
         typer.Option("--check", help="Folder of images to judge quality on. Default: photographs of ours."),
     ] = None,
-    min_psnr: Annotated[
-        float, typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB")
-    ] = 40.0,
+    min_psnr: MinPsnr = 40.0,
     force: Annotated[
         bool, typer.Option("--force", help="Write a half plan even when less than 90 % of its work is in half.")
     ] = False,
@@ -185,6 +185,7 @@ def export(
     batches = tuple(parse_profile(text) for text in batch or ("1,4,16",))
     for module in ("torch", "onnx", "onnxscript", "skimage"):
         require(module, "export", "Exporting a checkpoint")
+    quiet_codecs()
     from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
     from p2p_deploy.export.options import BuildOptions
 

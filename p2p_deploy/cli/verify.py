@@ -17,7 +17,7 @@ from p2p_deploy.cli._arch import (
     ArchUpsampling,
     assumptions,
 )
-from p2p_deploy.cli._options import Device, Json, Overwrite, TrustPlan, print_json, say
+from p2p_deploy.cli._options import Device, Json, MinPsnr, Overwrite, TrustPlan, print_json, quiet_codecs, say
 from p2p_deploy.cli.run import open_model
 from p2p_deploy.errors import require
 from p2p_deploy.files import refuse_existing, replacing
@@ -36,9 +36,7 @@ def verify(
     check: Annotated[
         Path | None, typer.Option("--check", help="Folder of images to judge on. Default: photographs of ours.")
     ] = None,
-    min_psnr: Annotated[
-        float, typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB")
-    ] = 40.0,
+    min_psnr: MinPsnr = 40.0,
     gpu_report: Annotated[
         Path | None,
         typer.Option("--gpu-report", help="JSON file to write with GPU, versions, quality and latency of this run."),
@@ -60,6 +58,7 @@ def verify(
     """
     for module in ("torch", "skimage"):
         require(module, "export", "Verifying a model")
+    quiet_codecs()
     if gpu_report:
         refuse_existing([gpu_report], overwrite=overwrite)
     from p2p_deploy.export.verification import verify_model

@@ -187,6 +187,7 @@ class TestGate:
         assert off.failure(exact=True, min_psnr=40)
         assert off.failure(exact=False, min_psnr=40) is None
         assert off.failure(exact=False, min_psnr=45)
+        assert off.failure(exact=False, min_psnr=float("nan"))
 
     def test_the_photographs_are_real_distinct_and_fitted(self):
         spec = unet_spec(in_channels=1)
