@@ -140,6 +140,10 @@ class TestModels:
         assert_refused(p2p("run", tmp_path / "m.txt", inputs, out), "expected one of .onnx")
         assert_refused(p2p("info", tmp_path / "m.txt"), "expected one of .onnx")
 
+    def test_a_model_that_does_not_take_the_batch_leaves_no_record(self, identity, inputs, out):
+        assert_refused(invoke("run", identity, inputs, out, "--batch", 10**12), "do not fit into memory", "--batch")
+        assert not out.exists()
+
     def test_a_gpu_that_is_not_there(self, identity, inputs, out):
         result = p2p("run", identity, inputs, out, "--device", "cuda:42")
         assert_refused(result, "cuda:42 was asked for", "--device cpu")
@@ -333,8 +337,7 @@ class TestCtrlC:
         assert process.returncode == 130, stderr
         assert stderr == "stopped by SIGTERM.\n"
         assert not list(tmp_path.glob("temporary/p2p-*"))
-        assert not report.exists()
-        assert not list(tmp_path.glob("new/.*"))
+        assert not report.parent.exists()
 
     def test_an_import_that_was_interrupted_is_no_package_that_is_missing(self, exported, tmp_path, monkeypatch):
         def interrupted(*, device):
