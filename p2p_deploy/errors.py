@@ -21,6 +21,7 @@ Every message says what was received, what was expected and what to do next.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from types import ModuleType
 
 
@@ -74,6 +75,16 @@ class ItemFailed(P2PError):
 
 class Failed(P2PError):
     """A stage or a device failed. The run stops."""
+
+
+def causes(exc: BaseException) -> Iterator[BaseException]:
+    """An exception, what set it off, what set that off, and so on."""
+    seen: set[int] = set()
+    following: BaseException | None = exc
+    while following is not None and id(following) not in seen:  # nothing keeps a chain from closing
+        yield following
+        seen.add(id(following))
+        following = following.__cause__ or following.__context__
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

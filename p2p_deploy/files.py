@@ -39,6 +39,28 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def parents_made(path: Path) -> Iterator[None]:
+    """Make the folders above ``path``; when the block fails, those made here are removed again if they are empty.
+
+    Raises:
+        OutputError: they cannot be made.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]  # the innermost first
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            what = "is no folder" if path.parent.exists() else f"cannot be made a folder: {exc.strerror or exc}"
+            raise OutputError(f"{path.parent} {what}. Nothing was written. Choose another place.") from exc
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 # What the operating system says when the place, and not the data, is at fault.
 DISK_ERRORS = frozenset(
     (

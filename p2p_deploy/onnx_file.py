@@ -72,7 +72,7 @@ def read_onnx(path: Path) -> OnnxHeader:
 
 def _quality(text: str) -> dict[str, Any]:
     try:
-        quality = json.loads(text)
+        quality = json.loads(text, parse_constant=lambda name: None)  # NaN is no JSON
     except (ValueError, RecursionError):
         return {}
     return quality if isinstance(quality, dict) else {}

@@ -83,12 +83,13 @@ def run(
     maps_of_instances = Path(instances) if instances is not None else None
     _check_instances(model.spec, maps_of_instances)
     jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite)
+    slots = model.slots(SLOTS + model.in_flight - 1, batch)  # first, so that a model that refuses leaves no record
     record = RunRecord(jobs.folder / RECORD_NAME if jobs.folder else None)
     ledger = Ledger(jobs, record, model.size)
     started = time.perf_counter()
     try:
-        run_ = _Run(model, jobs.jobs, ledger, batch, cancel or threading.Event(), maps_of_instances)
-        run_.run(lambda: on_progress(ledger.progress()))
+        run_ = _Run(model, jobs.jobs, ledger, cancel or threading.Event(), maps_of_instances)
+        run_.run(slots, lambda: on_progress(ledger.progress()))
         ledger.summary.seconds = time.perf_counter() - started
         record.append({"summary": ledger.summary.to_dict()})
     finally:
@@ -130,14 +131,12 @@ class _Run:
         model: Backend,
         jobs: tuple[Job, ...],
         ledger: Ledger,
-        capacity: int,
         cancel: threading.Event,
         instances: Path | None,
     ) -> None:
         self.model = model
         self.jobs = jobs
         self.ledger = ledger
-        self.capacity = capacity
         self.cancel = cancel
         self.instances = instances
         self.work = self._issue()
@@ -147,8 +146,7 @@ class _Run:
         self.writing: deque[_Batch] = deque()
         self.closing: deque[tuple[InputState, Future[None]]] = deque()
 
-    def run(self, report: Callable[[], None]) -> None:
-        free = deque(self.model.slots(SLOTS + self.model.in_flight - 1, self.capacity))
+    def run(self, slots: list[Slot], report: Callable[[], None]) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(self._tidy)  # after the pools have stopped
 
@@ -160,7 +158,7 @@ class _Run:
             # Keyed by whether the source is sequential.
             self.decoders = {False: pool("decode", available_cores()), True: pool("decode-video", 1)}
             self.encoders = {False: pool("encode", available_cores()), True: pool("encode-video", 1)}
-            self._loop(free, report)
+            self._loop(deque(slots), report)
 
     def _loop(self, free: deque[Slot], report: Callable[[], None]) -> None:
         while True:

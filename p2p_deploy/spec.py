@@ -8,6 +8,7 @@ reading a spec never loads a runtime.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -255,7 +256,7 @@ class ModelSpec:
                 version does not have.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_constant=_number, parse_float=_number)
         except (ValueError, RecursionError) as exc:
             raise SpecError(f"The ModelSpec is not JSON: {exc}.") from exc
         return cls.from_dict(data)
@@ -290,6 +291,14 @@ class ModelSpec:
             raise SpecError(f"The ModelSpec lacks the key {exc}.") from exc
         except (TypeError, ValueError) as exc:
             raise SpecError(f"The ModelSpec cannot be read: {exc}.") from exc
+
+
+def _number(text: str) -> float:
+    """A number of JSON; ValueError for what Python reads beyond them, or as infinity."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def _check_schema(data: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from p2p_deploy.errors import OutputError
-from p2p_deploy.files import refuse_existing, replacing, sha256, temporary_name
+from p2p_deploy.files import parents_made, refuse_existing, replacing, sha256, temporary_name
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -20,6 +20,22 @@ def test_or_not_at_all(tmp_path):
         raise RuntimeError
     assert (tmp_path / "a.txt").read_text() == "before"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_folders_that_were_made_for_a_file_go_when_it_fails(tmp_path):
+    (tmp_path / "old").mkdir()
+    path = tmp_path / "old" / "new" / "newer" / "a.txt"
+    with pytest.raises(RuntimeError), parents_made(path):  # noqa: PT012
+        assert path.parent.is_dir()
+        raise RuntimeError
+    assert [found.name for found in tmp_path.rglob("*")] == ["old"]
+    with pytest.raises(RuntimeError), parents_made(path):  # noqa: PT012
+        (path.parent.parent / "precious").write_text("")
+        raise RuntimeError
+    assert (path.parent.parent / "precious").exists()
+    with parents_made(path):
+        pass
+    assert path.parent.is_dir()
 
 
 def test_the_systems_refusal_becomes_a_sentence(tmp_path):

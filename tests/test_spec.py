@@ -38,6 +38,8 @@ def test_a_required_feature_that_is_not_known_is_refused():
         ("not json", "not JSON"),
         ("[1]", "JSON object"),
         ("[" * 100_000, "not JSON"),
+        (changed(arch_kwargs={"slope": float("nan")}), "NaN is no finite number"),
+        (changed(sharpening=0.5).replace("0.5", "1e999"), "1e999 is no finite number"),
         (changed(schema="2.0"), "schema '2.0'"),
         (changed(schema=None), "schema None"),
         (changed(inputs=[]), "the spec lists nothing"),

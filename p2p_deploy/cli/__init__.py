@@ -1,7 +1,8 @@
 """The command line. Only this package prints and sets exit codes.
 
-Exit codes: 0 all done; 1 some or all of the work failed; 2 arguments that cannot be parsed; 130 after Ctrl-C.
-One file a command; none of them imports a runtime before its command is called, so that ``p2p --help`` is quick.
+Exit codes: 0 all done; 1 some or all of the work failed; 2 arguments that cannot be parsed; 130 after Ctrl-C or
+SIGTERM. One file a command; none of them imports a runtime before its command is called, so that ``p2p --help`` is
+quick.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import typer
 
 from p2p_deploy import __version__
 from p2p_deploy.cli import bench, demo, doctor, export, info, run, train, verify
-from p2p_deploy.cli._options import say
-from p2p_deploy.errors import P2PError
+from p2p_deploy.cli._options import say, sigterm_as_ctrl_c
+from p2p_deploy.errors import P2PError, causes
 
 app = typer.Typer(
     help="Train, export and run pix2pix-family image-to-image networks.",
@@ -54,29 +55,29 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run_command(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
-        except P2PError as exc:
+            with sigterm_as_ctrl_c():
+                command(*args, **kwargs)
+        except (P2PError, KeyboardInterrupt, OSError, MemoryError) as exc:
+            # An import that is interrupted says that it failed; what stopped it is only in the chain.
+            stop = next((cause for cause in causes(exc) if isinstance(cause, KeyboardInterrupt)), None)
+            if stop is not None:
+                say(f"stopped by {str(stop) or 'Ctrl-C'}.")
+                raise typer.Exit(130) from exc
             if _debug:
                 traceback.print_exc()
-            say(f"error: {exc}")
-            raise typer.Exit(1) from exc
-        except KeyboardInterrupt as exc:
-            print("stopped by Ctrl-C.", file=sys.stderr)
-            raise typer.Exit(130) from exc
-        except (OSError, MemoryError) as exc:  # the machine's doing, wherever it happened
-            if _debug:
-                traceback.print_exc()
-            say(f"error: {_machine_failure(exc)}")
+            say(f"error: {_sentence(exc)}")
             raise typer.Exit(1) from exc
 
     return run_command
 
 
-def _machine_failure(exc: OSError | MemoryError) -> str:
+def _sentence(exc: BaseException) -> str:
     if isinstance(exc, MemoryError):
         return "There is not enough memory for this. Take a smaller --batch or a smaller model."
-    place = f"{exc.filename}: " if exc.filename else ""
-    return f"{place}{exc.strerror or exc}. (p2p --debug shows where.)"
+    if isinstance(exc, OSError):  # the machine's doing, wherever it happened
+        place = f"{exc.filename}: " if exc.filename else ""
+        return f"{place}{exc.strerror or exc}. (p2p --debug shows where.)"
+    return str(exc)
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import sys
@@ -33,28 +34,49 @@ Device = Annotated[
 ]
 
 
+def _decibels(value: float) -> float:
+    # NaN compares with nothing, so a bound of the option's type would let it through and the gate would be open.
+    if not 0 <= value < math.inf:
+        raise typer.BadParameter(f"expected a number of decibels from 0 on, got {value}")
+    return value
+
+
+MinPsnr = Annotated[
+    float,
+    typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB", callback=_decibels),
+]
+
+
 def parse_size(text: str) -> tuple[int, int]:
-    """``HxW`` in pixels."""
+    """``HxW`` in pixels, the value of ``--size``."""
     found = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
     if not found:
-        raise typer.BadParameter(f"expected HxW in pixels, such as 256x256, got {text!r}")
+        raise typer.BadParameter(f"expected HxW in pixels, such as 256x256, got {text!r}", param_hint="'--size'")
     return int(found[1]), int(found[2])
 
 
 def parse_profile(text: str) -> tuple[int, int, int]:
-    """``MIN,OPT,MAX`` batch sizes."""
+    """``MIN,OPT,MAX`` batch sizes, the value of ``--batch``."""
     found = re.fullmatch(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})", text.replace(" ", ""))
     if not found:
-        raise typer.BadParameter(f"expected MIN,OPT,MAX, such as 1,4,16, got {text!r}")
+        raise typer.BadParameter(f"expected MIN,OPT,MAX, such as 1,4,16, got {text!r}", param_hint="'--batch'")
     smallest, best, largest = (int(number) for number in found.groups())
     if not 1 <= smallest <= best <= largest:
-        raise typer.BadParameter(f"expected 1 <= MIN <= OPT <= MAX, got {text}")
+        raise typer.BadParameter(f"expected 1 <= MIN <= OPT <= MAX, got {text}", param_hint="'--batch'")
     return smallest, best, largest
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(document, indent=2))
+    """One JSON document on stdout; what JSON has no number for (NaN, infinity) is null."""
+    print(json.dumps(_finite(document), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(text: str) -> None:
@@ -86,6 +108,28 @@ def progress_bar(show: bool | None, label: str) -> Iterator[Callable[[int, int, 
     with bar:
         task = bar.add_task(label, total=None, text="")
         yield lambda done, total, text: bar.update(task, completed=done, total=total, text=text)
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which ends a container, does what Ctrl-C does at that moment, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        # While a builder works Ctrl-C has a handler of its own; in the background of a script it is ignored.
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(number, frame)
+        else:
+            raise KeyboardInterrupt("SIGTERM")
+
+    previous = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

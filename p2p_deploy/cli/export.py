@@ -19,15 +19,17 @@ from p2p_deploy.cli._arch import (
 )
 from p2p_deploy.cli._options import (
     Json,
+    MinPsnr,
     Overwrite,
     ShowProgress,
     parse_profile,
     parse_size,
     print_json,
     progress_bar,
+    quiet_codecs,
     say,
 )
-from p2p_deploy.errors import OutputError, require
+from p2p_deploy.errors import ExportError, OutputError, require
 
 if TYPE_CHECKING:
     from p2p_deploy.export.choose import Candidate
@@ -73,7 +75,22 @@ class Hardware(StrEnum):
     same_cc = "same-cc"
 
 
+# Parameters that only say how a plan is built.
+PLAN_ONLY = (
+    "batch",
+    "force",
+    "flavour",
+    "targets",
+    "workspace_gib",
+    "optimization_level",
+    "timing_cache",
+    "version_compatible",
+    "hardware_compatible",
+)
+
+
 def export(
+    context: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint written by p2p train.")],
     output: Annotated[
         Path | None,
@@ -132,9 +149,7 @@ def export(
         Path | None,
         typer.Option("--check", help="Folder of images to judge quality on. Default: photographs of ours."),
     ] = None,
-    min_psnr: Annotated[
-        float, typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB")
-    ] = 40.0,
+    min_psnr: MinPsnr = 40.0,
     force: Annotated[
         bool, typer.Option("--force", help="Write a half plan even when less than 90 % of its work is in half.")
     ] = False,
@@ -183,8 +198,11 @@ def export(
     """
     sizes = tuple(parse_size(text) for text in size or ())
     batches = tuple(parse_profile(text) for text in batch or ("1,4,16",))
+    if not trt:
+        refuse_plan_options(context)
     for module in ("torch", "onnx", "onnxscript", "skimage"):
         require(module, "export", "Exporting a checkpoint")
+    quiet_codecs()
     from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
     from p2p_deploy.export.options import BuildOptions
 
@@ -223,6 +241,18 @@ def export(
         print_json(report.to_dict())
     else:
         print_report(report)
+
+
+def refuse_plan_options(context: typer.Context) -> None:
+    """Raise ExportError when options were given that only concern a plan."""
+    sources = {name: context.get_parameter_source(name) for name in PLAN_ONLY}
+    named = {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
+    given = [parameter.opts[0] for parameter in context.command.params if parameter.name in named]
+    if given:
+        concern, them = ("concerns", "it") if len(given) == 1 else ("concern", "them")
+        raise ExportError(
+            f"{', '.join(given)} only {concern} a plan, and none is built: add --trt or leave {them} out."
+        )
 
 
 def onnx_path(checkpoint: Path, output: Path | None) -> Path:

@@ -16,7 +16,7 @@ from p2p_deploy.cli._arch import (
     ArchUpsampling,
     assumptions,
 )
-from p2p_deploy.cli._options import Json, print_json
+from p2p_deploy.cli._options import Json, print_json, printable
 
 
 def info(
@@ -41,7 +41,7 @@ def info(
         print_json(facts)
         return
     for key, value in facts.items():
-        print(f"{key.replace('_', ' '):21} {_text(value)}")
+        print(printable(f"{key.replace('_', ' '):21} {_text(value)}"))  # the file may be from anywhere
 
 
 def _text(value: Any) -> str:

@@ -17,10 +17,10 @@ from p2p_deploy.cli._arch import (
     ArchUpsampling,
     assumptions,
 )
-from p2p_deploy.cli._options import Device, Json, Overwrite, TrustPlan, print_json, say
+from p2p_deploy.cli._options import Device, Json, MinPsnr, Overwrite, TrustPlan, print_json, quiet_codecs, say
 from p2p_deploy.cli.run import open_model
-from p2p_deploy.errors import require
-from p2p_deploy.files import refuse_existing, replacing
+from p2p_deploy.errors import ModelFileError, require
+from p2p_deploy.files import parents_made, refuse_existing, replacing
 
 if TYPE_CHECKING:
     from p2p_deploy.backends import Backend
@@ -36,9 +36,7 @@ def verify(
     check: Annotated[
         Path | None, typer.Option("--check", help="Folder of images to judge on. Default: photographs of ours.")
     ] = None,
-    min_psnr: Annotated[
-        float, typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB")
-    ] = 40.0,
+    min_psnr: MinPsnr = 40.0,
     gpu_report: Annotated[
         Path | None,
         typer.Option("--gpu-report", help="JSON file to write with GPU, versions, quality and latency of this run."),
@@ -58,8 +56,10 @@ def verify(
     The exit code is 1 when it does not give the checkpoint's pictures. Half ONNX files are computed in float32 by ONNX
     Runtime on the CPU; what half does to a network is judged at export, and by running its plan on a GPU.
     """
+    refuse_checkpoint(model)
     for module in ("torch", "skimage"):
         require(module, "export", "Verifying a model")
+    quiet_codecs()
     if gpu_report:
         refuse_existing([gpu_report], overwrite=overwrite)
     from p2p_deploy.export.verification import verify_model
@@ -69,7 +69,7 @@ def verify(
         found = verify_model(backend, against, check=check, min_psnr=min_psnr, assume=assume)
         report = {"model": str(model), "device": backend.device, **found.to_dict()}
         if gpu_report:
-            with replacing(gpu_report) as temporary:
+            with parents_made(gpu_report), replacing(gpu_report) as temporary:
                 temporary.write_text(json.dumps({**report, **_measure(backend)}, indent=2) + "\n", encoding="utf-8")
     if as_json:
         print_json(report)
@@ -82,6 +82,16 @@ def verify(
     if found.failure:
         say(f"error: {model} does not give the checkpoint's pictures: {found.failure}. Export it again.")
         raise typer.Exit(1)
+
+
+def refuse_checkpoint(model: Path) -> None:
+    """Raise ModelFileError for a checkpoint, which would be held against itself."""
+    from p2p_deploy.backends import BACKENDS
+
+    if BACKENDS.get(model.suffix.lower(), ("",))[0] == "torch":
+        raise ModelFileError(
+            f"{model} is a checkpoint itself. Verify an .onnx file or .plan that was exported from it."
+        )
 
 
 def _measure(backend: Backend) -> dict[str, Any]:

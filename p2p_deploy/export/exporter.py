@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from torch import nn
 
 from p2p_deploy import __version__
 from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend, import_runtime
@@ -14,9 +16,11 @@ from p2p_deploy.backends.preflight import this_platform
 from p2p_deploy.checkpoints import Assumptions, load_checkpoint
 from p2p_deploy.errors import ExportError, OutputError
 from p2p_deploy.export.choose import Candidate, PrecisionChoice, judge, take
-from p2p_deploy.export.engine import build_plan
+from p2p_deploy.export.delivery import delivering, naming
+from p2p_deploy.export.engine import PlanBuild, build_plan
 from p2p_deploy.export.flavours import Flavour, FlavourChoice, find_flavour
 from p2p_deploy.export.layers import require_half
+from p2p_deploy.export.memory import memory_for
 from p2p_deploy.export.onnx import add_metadata, external_data, write_onnx
 from p2p_deploy.export.options import BuildOptions, check_options
 from p2p_deploy.export.progress import OnProgress
@@ -31,6 +35,12 @@ from p2p_deploy.spec import QUALITY_KEY, Dtype, ModelSpec, NormStats
 DEFAULT_BATCH = (1, 4, 16)
 # A dynamic plan is tuned for the training size and takes up to this times it.
 DYNAMIC_FACTOR = 2
+# What to do about an ONNX file that differs; by whether it is exact.
+_NEXT = {
+    True: "Judge it on images such as it was trained on, with --check FOLDER. If it differs there too, torch and ONNX "
+    "Runtime disagree about the network: update both.",
+    False: "Try --precision auto, which finds a precision that does.",
+}
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,13 @@ def export_checkpoint(
         CheckpointError, SpecError: the checkpoint cannot be used, or not at this size.
         MissingDependency, DeviceError: what is needed is not here.
         ExportError: an artefact could not be made or differs from the checkpoint; nothing is left under its name.
+        Failed: there is not enough memory for images of this size.
         InputError: the images to check with cannot be used.
-        OutputError: the files exist, or cannot be written.
+        OutputError: the files exist, or cannot be written, or one would replace the checkpoint.
     """
     options = options or ExportOptions()
     source, output = Path(checkpoint), Path(output)
+    _refuse_source(source, _possible(output, options))
     refuse_existing(_possible(output, options), overwrite)
     flavour = find_flavour(options.flavour) if options.trt else None
     if flavour:
@@ -109,24 +121,18 @@ def export_checkpoint(
     on_step("reading the checkpoint")
     loaded = load_checkpoint(source, options.assume)
     spec = _artefact_spec(loaded.spec, source, options)
-    on_step("running the checkpoint on the images to check with")
-    reference = make_reference(loaded.generator, spec, options.check)
-    choice = options.precision or ("fp16" if options.trt else "fp32")
-    # ONNX Runtime has no bf16 convolutions on the CPU, TensorRT for RTX no transposed ones.
-    bf16 = flavour is not None and flavour.name == "tensorrt"
-    tried = judge(reference, spec, choice, min_psnr=options.min_psnr, bf16=bf16)
-    taken = take(tried)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=output.parent) as folder:
-            work = _Work(Path(folder), output, spec, reference, taken, options, on_step)
+    with memory_for(spec):
+        on_step("running the checkpoint on the images to check with")
+        reference = make_reference(loaded.generator, spec, options.check)
+        choice = options.precision or ("fp16" if options.trt else "fp32")
+        # ONNX Runtime has no bf16 convolutions on the CPU, TensorRT for RTX no transposed ones.
+        bf16 = flavour is not None and flavour.name == "tensorrt"
+        tried = judge(reference, spec, choice, min_psnr=options.min_psnr, bf16=bf16)
+        taken = take(tried)
+        with delivering(output) as folder:
+            work = _Work(folder, output, spec, reference, taken, options, on_step)
             first = work.write(output.name, Candidate.exact() if options.trt else taken)
             plan = work.plan(flavour, first, on_build) if flavour else None
-            for path in sorted(Path(folder).iterdir()):
-                path.replace(output.with_name(path.name))
-    except OSError as exc:
-        place = output.with_name(Path(exc.filename).name) if exc.filename else output
-        raise OutputError(f"{place} cannot be written: {exc.strerror or exc}. Nothing was written.") from exc
     return ExportReport(
         onnx=output,
         spec=spec,
@@ -149,6 +155,13 @@ def _possible(output: Path, options: ExportOptions) -> list[Path]:
         plan = output.with_suffix(".plan")
         plans = [plan, sidecar_path(plan)]
     return [*graphs, *(external_data(graph) for graph in graphs), *plans]
+
+
+def _refuse_source(source: Path, outputs: list[Path]) -> None:
+    """Raise OutputError when one of ``outputs`` is the checkpoint itself, which --overwrite would replace."""
+    for output in outputs:
+        if os.path.realpath(output) == os.path.realpath(source):
+            raise OutputError(f"{output} would replace the checkpoint it is made from. Name another file with -o.")
 
 
 def _artefact_spec(spec: ModelSpec, source: Path, options: ExportOptions) -> ModelSpec:
@@ -190,7 +203,8 @@ class _Work:
         """
         self.on_step(f"writing and comparing {name}")
         path = self.folder / name
-        write_onnx(self.reference.generator, self.spec, path, candidate.precision, candidate.islands)
+        with naming(path):
+            write_onnx(self.reference.generator, self.spec, path, candidate.precision, candidate.islands)
         exact = candidate.precision == "fp32"
         quality = candidate.quality
         if candidate.precision != "bf16":  # which ONNX Runtime does not compute on the CPU
@@ -198,10 +212,13 @@ class _Work:
                 found = compare(self.reference.outputs, on_frames(backend), self.reference.inputs)
             failure = found.failure(exact=exact, min_psnr=self.options.min_psnr)
             if failure:
-                raise ExportError(f"{name} does not give the checkpoint's pictures: {failure}. Nothing was written.")
+                raise ExportError(
+                    f"{name} does not give the checkpoint's pictures: {failure}. Nothing was written. {_NEXT[exact]}"
+                )
             quality = quality or found
         assert quality is not None
-        add_metadata(path, {QUALITY_KEY: json.dumps(self._figures(quality, executed=exact), sort_keys=True)})
+        with naming(path):
+            add_metadata(path, {QUALITY_KEY: json.dumps(self._figures(quality, executed=exact), sort_keys=True)})
         return quality
 
     def plan(self, flavour: Flavour, fp32: Quality, on_build: OnProgress) -> PlanReport:
@@ -213,7 +230,7 @@ class _Work:
         self.on_step(f"building the plan ({flavour.name} {flavour.version})")
         plan = self.folder / self.output.with_suffix(".plan").name
         build = replace(self.options.build, profiles=self.profiles())
-        built = build_plan(self.folder / source, plan, build, flavour, on_build)
+        built = self._build(self.folder / source, plan, build, flavour, on_build)
         if not exact and not self.options.force:
             require_half(built.precision)
         PlanSidecar(
@@ -244,6 +261,21 @@ class _Work:
             warnings=built.warnings,
             seconds=built.seconds,
         )
+
+    def _build(
+        self, source: Path, plan: Path, build: BuildOptions, flavour: Flavour, on_build: OnProgress
+    ) -> PlanBuild:
+        try:
+            return build_plan(source, plan, build, flavour, on_build)
+        except ExportError as exc:
+            transposed = any(isinstance(module, nn.ConvTranspose2d) for module in self.reference.generator.modules())
+            if flavour.name != "rtx" or self.taken.precision != "bf16" or not transposed:
+                raise
+            # What the builder says of it is the name of a function inside it.
+            raise ExportError(
+                f"{flavour} did not build a plan in bf16, in which it has no transposed convolutions, and this network "
+                "has some. Nothing was written. Take --precision fp16 or auto."
+            ) from exc
 
     def profiles(self) -> tuple[Profile, ...]:
         """Each batch range at each size."""

@@ -8,9 +8,12 @@ from typing import Any
 
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.checkpoints import Assumptions, load_checkpoint
+from p2p_deploy.errors import ExportError, SpecError
+from p2p_deploy.export.memory import memory_for
 from p2p_deploy.export.reference import make_reference
 from p2p_deploy.export.verify import Quality, compare, on_frames
 from p2p_deploy.files import sha256
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,46 @@ def verify_model(
         assume: what the keys of a foreign checkpoint cannot tell.
 
     Raises:
-        CheckpointError, SpecError, InputError, ExportError: the checkpoint or the images cannot be used.
-        Failed: the runtime failed.
+        CheckpointError, SpecError, InputError: the checkpoint or the images cannot be used.
+        ExportError: the checkpoint is of a network that takes or gives something else.
+        Failed: the runtime failed, or there is not enough memory for images of this size.
     """
     loaded = load_checkpoint(checkpoint, assume)
+    _check_alike(model.spec, loaded.spec, checkpoint)
     spec = model.spec.with_changes(arch=loaded.spec.arch, arch_kwargs=loaded.spec.arch_kwargs)
-    reference = make_reference(loaded.generator, spec, check)
-    quality = compare(reference.outputs, on_frames(model), reference.inputs)
+    with memory_for(spec):
+        reference = make_reference(loaded.generator, spec, check)
+        quality = compare(reference.outputs, on_frames(model), reference.inputs)
     failure = quality.failure(exact=model.precision == "fp32", min_psnr=min_psnr)
     return Verification(quality, failure, model.spec.source_sha256 == sha256(checkpoint))
+
+
+def _check_alike(artefact: ModelSpec, network: ModelSpec, checkpoint: Path) -> None:
+    """Raise ExportError unless the network takes and gives what the artefact does, at the artefact's size."""
+    ends, expected = ([*map(_pixels, (*spec.inputs, spec.output))] for spec in (artefact, network))
+    if ends != expected:
+        raise ExportError(
+            f"The model takes {' and '.join(ends[:-1])} and gives {ends[-1]}; {checkpoint} takes "
+            f"{' and '.join(expected[:-1])} and gives {expected[-1]}. Name the checkpoint it was exported from."
+        )
+    height, width = artefact.working_size
+    try:
+        network.check_size(height, width)
+    except SpecError as exc:
+        reason = str(exc)
+    else:
+        if network.fixed_size in (None, artefact.working_size):
+            return
+        reason = "its size {}x{} is in its weights.".format(*network.fixed_size)
+    raise ExportError(
+        f"The model takes {height}x{width} pixels, which {checkpoint} does not: {reason} Name the checkpoint it was "
+        "exported from."
+    )
+
+
+def _pixels(image: ImageSpec) -> str:
+    """What has to be the same of an image, in words; its element type is the artefact's own affair."""
+    if image.kind != "image":
+        return f"{image.classes} labels" if image.classes else image.kind
+    low, high = image.value_range
+    return f"{image.color} images from {low:g} to {high:g}"

@@ -68,7 +68,7 @@ class Quality:
             return f"{self.non_finite} values are NaN or infinite, first in {self.first_non_finite}"
         if exact and self.max_levels > FP32_MAX_LEVELS:
             return f"{self}; expected at most {FP32_MAX_LEVELS} grey level"
-        if not exact and self.psnr_db < min_psnr:
+        if not exact and not self.psnr_db >= min_psnr:  # so that NaN, which compares with nothing, fails
             return f"{self}; expected at least {min_psnr:g} dB"
         return None
 

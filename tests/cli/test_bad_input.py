@@ -28,6 +28,8 @@ from support import (
 
 from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.checkpoints import load_checkpoint
+from p2p_deploy.cli._options import sigterm_as_ctrl_c
+from p2p_deploy.errors import MissingDependency
 from p2p_deploy.media.images import encode_image, read_image
 
 
@@ -137,6 +139,10 @@ class TestModels:
         (tmp_path / "m.txt").write_text("x")
         assert_refused(p2p("run", tmp_path / "m.txt", inputs, out), "expected one of .onnx")
         assert_refused(p2p("info", tmp_path / "m.txt"), "expected one of .onnx")
+
+    def test_a_model_that_does_not_take_the_batch_leaves_no_record(self, identity, inputs, out):
+        assert_refused(invoke("run", identity, inputs, out, "--batch", 10**12), "do not fit into memory", "--batch")
+        assert not out.exists()
 
     def test_a_gpu_that_is_not_there(self, identity, inputs, out):
         result = p2p("run", identity, inputs, out, "--device", "cuda:42")
@@ -301,17 +307,66 @@ class TestCtrlC:
         assert not leftovers(out)
         assert read_record(out)[0]["status"] == "interrupted"
 
-    def test_an_export_stops_with_one_line_wherever_it_is(self, checkpoint, tmp_path):
+    @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+    def test_an_export_stops_with_one_line_wherever_it_is(self, checkpoint, number, name, tmp_path):
         process = self.start("export", checkpoint, "-o", tmp_path)
         for line in process.stderr:
             if "writing and comparing" in line:
                 break
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 130, stderr
-        assert stderr == "stopped by Ctrl-C.\n"
+        assert stderr == f"stopped by {name}.\n"
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("command", ["bench", "verify"])
+    def test_sigterm_stops_what_only_measures(self, command, checkpoint, exported, tmp_path, monkeypatch):
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+        report = tmp_path / "new" / "report.json"
+        arguments, under_way = {
+            "bench": ((exported.onnx, "--duration-s", 60), "temporary/p2p-*"),
+            "verify": ((exported.onnx, "--against", checkpoint, "--gpu-report", report), "new"),
+        }[command]
+        process = self.start(command, *arguments)
+        self.wait_for(lambda: list(tmp_path.glob(under_way)))
+        time.sleep(1)
+        process.terminate()
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130, stderr
+        assert stderr == "stopped by SIGTERM.\n"
+        assert not list(tmp_path.glob("temporary/p2p-*"))
+        assert not report.parent.exists()
+
+    def test_an_import_that_was_interrupted_is_no_package_that_is_missing(self, exported, tmp_path, monkeypatch):
+        def interrupted(*, device):
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as exc:
+                raise MissingDependency("initialization failed") from exc
+
+        monkeypatch.setattr("p2p_deploy.backends.onnxruntime.OnnxRuntimeOptions", interrupted)
+        result = invoke("bench", exported.onnx)
+        assert (result.returncode, result.stderr) == (130, "stopped by Ctrl-C.\n")
+
+    def test_sigterm_goes_to_whoever_has_taken_ctrl_c_over(self, monkeypatch):
+        """A builder is stopped through its monitor, since what a handler raises inside it is lost."""
+        seen = []
+        before = (
+            signal.getsignal(signal.SIGTERM),
+            signal.signal(signal.SIGINT, lambda number, frame: seen.append(number)),
+        )
+        try:
+            with sigterm_as_ctrl_c():
+                signal.raise_signal(signal.SIGTERM)
+                assert seen == [signal.SIGTERM]
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+                    signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGINT, before[1])
+        assert signal.getsignal(signal.SIGTERM) == before[0]
 
     def test_a_training_stops_with_a_checkpoint(self, tmp_path):
         for side in ("A", "B"):
@@ -347,14 +402,28 @@ class TestArguments:
             ("export", "c.pt", "--batch", "1,4,99999999999"),
             ("train", "pix2pix", "data", "-o", "run", "--seed", "99999999999999999999"),
             ("export", "c.pt", "--trt-flavour", "vanilla"),
+            *(("export", "c.pt", "--min-psnr", value) for value in ("nan", "inf", "-inf", "-1")),
+            ("verify", "x.onnx", "--against", "c.pt", "--min-psnr", "nan"),
             ("train", "nothing", "data", "-o", "run"),
             ("fly",),
         ],
     )
     def test_what_cannot_be_parsed_is_exit_code_2(self, arguments):
-        result = p2p(*arguments)
+        result = invoke(*arguments)
         assert result.returncode == 2
         assert "Traceback" not in result.stderr
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("export", "c.pt", "--size", "256"),
+            ("export", "c.pt", "--trt", "--batch", "4,2,1"),
+            ("export", "c.pt", "--trt", "--batch", "4"),
+            ("export", "c.pt", "--min-psnr", "nan"),
+        ],
+    )
+    def test_what_cannot_be_parsed_is_named(self, arguments):
+        assert f"Invalid value for '{arguments[-2]}': expected " in invoke(*arguments).stderr
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

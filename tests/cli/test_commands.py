@@ -5,12 +5,14 @@ import shutil
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from support import ROOT, assert_refused, invoke, make_clip, p2p, photo_crops, read_record, write_images
 
 import p2p_deploy
 from p2p_deploy import diagnosis
 from p2p_deploy.backends import onnxruntime
+from p2p_deploy.spec import METADATA_KEY, QUALITY_KEY
 
 BLOCKED = ("torch", "onnx", "onnxscript", "lightning_fabric", "tensorboard", "tensorrt_rtx_bindings", "cuda")
 
@@ -249,6 +251,25 @@ class TestInfoAndDoctor:
         for path in (exported.plan.plan, exported.plan.sidecar):
             (tmp_path / path.name).write_bytes(path.read_bytes() + (b" " if path.suffix == ".plan" else b""))
         assert json.loads(invoke("info", tmp_path / exported.plan.plan.name, "--json").stdout)["intact"] is False
+
+    def test_info_shows_a_terminal_nothing_that_it_would_obey(self, identity):
+        """What a file says of itself is data, whoever wrote it; and JSON has no NaN."""
+        model = onnx.load(identity)
+        entries = {entry.key: entry.value for entry in model.metadata_props}
+        spec = {**json.loads(entries[METADATA_KEY]), "name": "\x1b[2J\nkind  checkpoint", "new\x9b": "\u202e"}
+        quality = '{"psnr_db": NaN, "max_levels": 1e999, "ssim": [-Infinity]}'
+        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(spec), QUALITY_KEY: quality})
+        onnx.save(model, identity)
+        text = invoke("info", identity).stdout
+        assert all(character.isprintable() for character in text.replace("\n", ""))
+        assert "\\x1b[2J\\nkind  checkpoint" in text
+        assert [line.split()[0] for line in text.splitlines()].count("kind") == 1
+
+        def refuse(name):
+            raise AssertionError(name)
+
+        facts = json.loads(invoke("info", identity, "--json").stdout, parse_constant=refuse)
+        assert facts["quality"] == {"psnr_db": None, "max_levels": None, "ssim": [None]}
 
     def test_doctor_says_what_is_here_and_mends_the_rest(self):
         result = p2p("doctor")

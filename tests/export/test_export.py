@@ -188,6 +188,12 @@ class TestGate:
         assert off.failure(exact=False, min_psnr=40) is None
         assert off.failure(exact=False, min_psnr=45)
 
+    @pytest.mark.parametrize(("psnr", "bar"), [(50.0, float("nan")), (float("nan"), 40.0), (39.9, 40.0)])
+    def test_a_number_that_compares_with_nothing_passes_no_gate(self, psnr, bar):
+        quality = verify.Quality(1, 1, 0.1, psnr, None, 0, None, 30.0)
+        assert quality.failure(exact=False, min_psnr=bar)
+        assert replace(quality, psnr_db=float("inf")).failure(exact=False, min_psnr=40.0) is None
+
     def test_the_photographs_are_real_distinct_and_fitted(self):
         spec = unet_spec(in_channels=1)
         (photos,) = verify.check_inputs(spec)
