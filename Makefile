@@ -14,7 +14,7 @@ demo: $(VENV)/installed-demo
 	$(BIN)/p2p demo --output p2p-demo --overwrite
 
 test: check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal  # a worker a core, so a thread a worker
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from p2p_deploy.errors import P2PError
-from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
     from p2p_deploy.backends import load as load

@@ -22,19 +22,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from p2p_deploy import pixels
+from p2p_deploy import stages
 from p2p_deploy.backends.base import Backend, Slot, available_cores
-from p2p_deploy.errors import InputError, ItemFailed, P2PError
+from p2p_deploy.errors import ItemFailed, P2PError
 from p2p_deploy.jobs import Job, plan_jobs
 from p2p_deploy.ledger import InputState, Ledger
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
-from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video, maps, open_sink, open_source
-from p2p_deploy.media.images import DEEP_SUFFIXES, DEPTH_LOST
-from p2p_deploy.media.maps import MapSource, instances_of
-from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video
 from p2p_deploy.summary import Progress, RunSummary
 
 DEFAULT_BATCH = 4
@@ -81,7 +75,7 @@ def run(
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     maps_of_instances = Path(instances) if instances is not None else None
-    _check_instances(model.spec, maps_of_instances)
+    stages.check_instances(model.spec, maps_of_instances)
     jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite)
     slots = model.slots(SLOTS + model.in_flight - 1, batch)  # first, so that a model that refuses leaves no record
     record = RunRecord(jobs.folder / RECORD_NAME if jobs.folder else None)
@@ -95,18 +89,6 @@ def run(
     finally:
         record.close()
     return ledger.summary
-
-
-def _check_instances(spec: ModelSpec, instances: Path | None) -> None:
-    wanted = len(spec.inputs) > 1
-    if wanted and instances is None:
-        raise InputError(
-            f"{spec.name} looks at the edges of instances. Name the folder of instance maps with --instances DIR."
-        )
-    if instances is not None and not wanted:
-        raise InputError(f"{spec.name} takes no instance maps; leave out --instances.")
-    if instances is not None and not instances.exists():
-        raise InputError(f"{instances} does not exist; expected the instance maps that belong to the label maps.")
 
 
 @dataclass(slots=True)
@@ -190,7 +172,7 @@ class _Run:
                 return
             state = self.ledger.start(job)
             try:
-                source = self._open(job)
+                source = stages.open_input(job, self.model.spec, self.instances)
             except ItemFailed as exc:
                 state.error = str(exc)
                 self.ledger.finish(state)
@@ -207,12 +189,6 @@ class _Run:
             state.listed = True
             self._check(state)
 
-    def _open(self, job: Job) -> FrameSource:
-        labels = self.model.spec.input
-        if labels.kind == "image":
-            return open_source(job.source)
-        return MapSource(job.source, labels.classes or 0, instances_of(job.source, job.name, self.instances))
-
     def _fill(self, slot: Slot) -> _Batch:
         """Start decoding the next items into the rows of a slot."""
         batch = _Batch(slot, [])
@@ -222,7 +198,7 @@ class _Run:
                 self.exhausted = True
                 break
             state, source, item = issued
-            future = self.decoders[source.sequential].submit(_decode, source, item, rows, self.model.spec.input)
+            future = self.decoders[source.sequential].submit(stages.decode, source, item, rows, self.model.spec.input)
             batch.decoding.append((state, future))
         return batch
 
@@ -255,7 +231,7 @@ class _Run:
         self.writing.append(batch)
         for (state, frame), row in zip(batch.rows, batch.slot.output, strict=False):
             encoder = self.encoders[is_video(state.job.source)]
-            future = encoder.submit(_encode, state, frame, row, self.model.spec.output)
+            future = encoder.submit(stages.encode, state, frame, row, self.model.spec.output)
             batch.writing.append((state, frame, future))
 
     def _settle(self, batch: _Batch) -> None:
@@ -267,7 +243,7 @@ class _Run:
             except ItemFailed as exc:
                 state.error = state.error or str(exc)
             else:
-                self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model, state.job.output)])
+                self.ledger.wrote(state, [*frame.notes, *stages.fitting_notes(frame, self.model, state.job.output)])
             batch.writing.popleft()
             self._settled(state)
 
@@ -300,7 +276,7 @@ class _Run:
         for batch in self.writing:
             for state, frame, future in batch.writing:
                 if state.sink is None and _succeeded(future):
-                    self.ledger.wrote(state, [*frame.notes, *_fitting_notes(frame, self.model, state.job.output)])
+                    self.ledger.wrote(state, [*frame.notes, *stages.fitting_notes(frame, self.model, state.job.output)])
                     self._record_quietly(state)
         for state, future in self.closing:
             if _succeeded(future):
@@ -314,60 +290,5 @@ class _Run:
         self.ledger.unfinished.discard(state)
 
 
-def _decode(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], spec: ImageSpec) -> Frame:
-    frame, image_HWC = source.decode(item)
-    try:
-        if spec.kind == "image":
-            pixels.fit_into(image_HWC, rows[0], spec)
-        else:
-            maps.fit_into(image_HWC, rows)
-    except cv2.error as exc:
-        raise ItemFailed(f"{item.path} cannot be resized: {exc.err}.") from exc
-    return frame
-
-
-def _encode(state: InputState, frame: Frame, row: pixels.Row, spec: ImageSpec) -> None:
-    assert state.source is not None
-    if state.error:
-        raise ItemFailed(state.error)
-    try:
-        image_HWC = pixels.restore(row, *frame.size, spec, np.uint16 if frame.depth == 16 else np.uint8)
-    except ValueError as exc:
-        raise ItemFailed(f"{state.job.source}, frame {frame.index}: {exc}.") from exc
-    if state.source.sequential:
-        _append(state, state.source, frame, image_HWC)
-        return
-    sink = open_sink(state.job.output, state.source)
-    try:
-        sink.write(frame, image_HWC)
-        sink.close()
-    except BaseException:
-        sink.abort()
-        raise
-
-
-def _append(state: InputState, source: FrameSource, frame: Frame, image_HWC: pixels.Pixels) -> None:
-    """Add a frame to a video; once one fails, the video has failed, and no later frame may be written to it."""
-    if state.sink is None:
-        state.sink = open_sink(state.job.output, source)
-    try:
-        state.sink.write(frame, image_HWC)
-    except ItemFailed as exc:
-        state.error = str(exc)
-        raise
-
-
 def _succeeded(future: Future[None]) -> bool:
     return future.done() and not future.cancelled() and not future.exception()
-
-
-def _fitting_notes(frame: Frame, model: Backend, output: Path) -> list[str]:
-    notes = []
-    height, width = model.size
-    if frame.size != model.size:
-        notes.append(f"resized to {height}x{width} and back")
-    if frame.depth > 8 and (model.spec.input.dtype == "uint8" or output.suffix.lower() not in DEEP_SUFFIXES):
-        notes.append(DEPTH_LOST)
-    if frame.channels != model.spec.input.channels:
-        notes.append("colour reduced to grey" if frame.channels == 3 else "grey widened to RGB")
-    return notes

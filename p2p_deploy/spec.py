@@ -12,120 +12,19 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from p2p_deploy.errors import SpecError
+from p2p_deploy.image_spec import Dtype, ImageSpec, check_choice, check_integer, check_pair
 
 SCHEMA = "1.0"
 METADATA_KEY = "p2p_deploy.spec"
 PRECISION_KEY = "p2p_deploy.precision"  # of an ONNX file: fp32, fp16 or bf16
 QUALITY_KEY = "p2p_deploy.quality"  # JSON: how an ONNX file compares with its checkpoint
 MAX_SIDE = 65_536
-MAX_VALUE = 1e6
 
-Color = Literal["rgb", "gray"]
-Dtype = Literal["uint8", "int32", "float32"]
-Kind = Literal["image", "labels", "instances"]
-MAX_CLASSES = 65_536
 NormStats = Literal["running", "instance"]
 Direction = Literal["AtoB", "BtoA"]
-
-Side = TypeVar("Side")
-
-_CHANNELS = {"rgb": 3, "gray": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSpec:
-    """The pixels at one end of a network.
-
-    Attributes:
-        channels: number of channels in a frame, 3 for ``rgb`` and 1 for ``gray``.
-        color: channel order of the frame.
-        dtype: what crosses the border of the artefact: ``uint8`` frames (N, H, W, C) from 0 to 255, or ``float32``
-            values (N, C, H, W) in ``value_range``. Labels and instances are (N, H, W, 1), ``int32``, or ``uint8`` where
-            there are no more than 256 classes.
-        value_range: what black and white (0 and 255) are inside the network; of no meaning for labels and instances.
-        kind: a picture; a map of classes from 0; or a map of instances, any numbers, of which only the edges matter.
-        classes: how many classes labels have; None for the others.
-    """
-
-    channels: int
-    color: Color = "rgb"
-    dtype: Dtype = "uint8"
-    value_range: tuple[float, float] = (-1.0, 1.0)
-    kind: Kind = "image"
-    classes: int | None = None
-
-    def __post_init__(self) -> None:
-        _choice("color", self.color, get_args(Color))
-        _choice("dtype", self.dtype, get_args(Dtype))
-        _choice("kind", self.kind, get_args(Kind))
-        _integer("channels", self.channels, 1, 4)
-        if self.channels != _CHANNELS[self.color]:
-            raise SpecError(
-                f"A {self.color} image has {_CHANNELS[self.color]} channels, the spec says {self.channels}."
-            )
-        low, high = _pair("value_range", self.value_range, (int, float))
-        self._check_kind()
-        if not -MAX_VALUE <= low < high <= MAX_VALUE:
-            raise SpecError(
-                f"value_range must be (low, high) with low < high and within ±{MAX_VALUE:g}, got {self.value_range!r}."
-            )
-
-    def _check_kind(self) -> None:
-        if self.kind == "labels":
-            _integer("classes", self.classes, 1, MAX_CLASSES)
-        elif self.classes is not None:
-            raise SpecError(f"classes are for labels, got {self.classes!r} for {self.kind}.")
-        expected = {
-            "image": ("uint8", "float32"),
-            "labels": ("uint8",) if (self.classes or 0) <= 256 else ("int32",),
-            "instances": ("int32",),
-        }
-        if self.dtype not in expected[self.kind]:
-            raise SpecError(f"{self.kind} of this kind are {' or '.join(expected[self.kind])}, got {self.dtype}.")
-
-    @property
-    def channels_first(self) -> bool:
-        """Whether one image is (C, H, W), as float32 values are, and not (H, W, C)."""
-        return self.dtype == "float32"
-
-    def shape(self, height: Side, width: Side) -> tuple[int | Side, ...]:
-        """Shape of one image of height x width pixels; names stand for sizes that may vary."""
-        return (self.channels, height, width) if self.channels_first else (height, width, self.channels)
-
-    def sides(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """(height, width) of a batch of this shape, the inverse of ``shape`` with a batch axis in front."""
-        _, height, width = shape[1:] if self.channels_first else shape[:3]
-        return height, width
-
-    @classmethod
-    def for_channels(cls, channels: int) -> ImageSpec:
-        """The usual image of a pix2pix-family network: grey for 1 channel, RGB for 3, in [-1, 1].
-
-        Raises:
-            SpecError: for any other number of channels.
-        """
-        colors: dict[int, Color] = {1: "gray", 3: "rgb"}
-        if channels not in colors:
-            raise SpecError(f"Images have 1 (grey) or 3 (RGB) channels, got {channels}.")
-        return cls(channels=channels, color=colors[channels])
-
-    @classmethod
-    def for_labels(cls, classes: int) -> ImageSpec:
-        """A map of classes, numbered from 0.
-
-        Raises:
-            SpecError: for a number of classes that is no number of classes.
-        """
-        _integer("classes", classes, 1, MAX_CLASSES)
-        return cls(1, "gray", "uint8" if classes <= 256 else "int32", kind="labels", classes=classes)
-
-    @classmethod
-    def for_instances(cls) -> ImageSpec:
-        """A map of instances."""
-        return cls(1, "gray", "int32", kind="instances")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +69,10 @@ class ModelSpec:
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
-        _choice("norm_stats", self.norm_stats, get_args(NormStats))
-        _choice("direction", self.direction, get_args(Direction))
-        _integer("size_multiple", self.size_multiple, 1, MAX_SIDE)
-        _integer("min_size", self.min_size, 1, MAX_SIDE)
+        check_choice("norm_stats", self.norm_stats, get_args(NormStats))
+        check_choice("direction", self.direction, get_args(Direction))
+        check_integer("size_multiple", self.size_multiple, 1, MAX_SIDE)
+        check_integer("min_size", self.min_size, 1, MAX_SIDE)
         kinds = tuple(image.kind for image in self.inputs)
         if kinds not in (("image",), ("labels",), ("labels", "instances")) or self.output.kind != "image":
             raise SpecError(
@@ -187,7 +86,7 @@ class ModelSpec:
             raise SpecError(f"source_sha256 must be 64 hexadecimal digits or absent, got {source!r}.")
         for label, size in (("train_size", self.train_size), ("fixed_size", self.fixed_size)):
             if size is not None:
-                self.check_size(*_pair(label, size, (int,)), label=label)
+                self.check_size(*check_pair(label, size, (int,)), label=label)
 
     @property
     def input(self) -> ImageSpec:
@@ -230,8 +129,8 @@ class ModelSpec:
             "name": self.name,
             "arch": self.arch,
             "arch_kwargs": dict(self.arch_kwargs),
-            "inputs": [_image_to_dict(image) for image in self.inputs],
-            "output": _image_to_dict(self.output),
+            "inputs": [image.to_dict() for image in self.inputs],
+            "output": self.output.to_dict(),
             "size_multiple": self.size_multiple,
             "min_size": self.min_size,
             "train_size": list(self.train_size),
@@ -278,8 +177,8 @@ class ModelSpec:
             )
         values["required_features"] = ()
         try:
-            values["inputs"] = tuple(_image_from_dict(image) for image in data["inputs"])
-            values["output"] = _image_from_dict(data["output"])
+            values["inputs"] = tuple(ImageSpec.from_dict(image) for image in data["inputs"])
+            values["output"] = ImageSpec.from_dict(data["output"])
             values["arch_kwargs"] = dict(data["arch_kwargs"])
             values["train_size"] = tuple(data["train_size"])
             values["fixed_size"] = tuple(data["fixed_size"]) if data.get("fixed_size") else None
@@ -309,39 +208,6 @@ def _check_schema(data: Mapping[str, Any]) -> None:
             f"The ModelSpec has schema {schema!r}, this version reads {SCHEMA.partition('.')[0]}.x. "
             "Update p2p-deploy, or export the checkpoint again with this version."
         )
-
-
-def _image_to_dict(image: ImageSpec) -> dict[str, Any]:
-    return {
-        "channels": image.channels,
-        "color": image.color,
-        "dtype": image.dtype,
-        "value_range": list(image.value_range),
-        "kind": image.kind,
-        **({"classes": image.classes} if image.classes is not None else {}),
-    }
-
-
-def _image_from_dict(data: Mapping[str, Any]) -> ImageSpec:
-    fields = {key: data[key] for key in ("channels", "color", "dtype", "kind")}
-    return ImageSpec(**fields, value_range=tuple(data["value_range"]), classes=data.get("classes"))
-
-
-def _choice(label: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise SpecError(f"{label} must be one of {', '.join(allowed)}; got {value!r}.")
-
-
-def _integer(label: str, value: Any, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise SpecError(f"{label} must be a whole number from {low} to {high}, got {value!r}.")
-
-
-def _pair(label: str, value: Any, types: tuple[type, ...]) -> tuple[Any, Any]:
-    values = tuple(value) if isinstance(value, tuple | list) else ()
-    if len(values) != 2 or not all(isinstance(v, types) and not isinstance(v, bool) for v in values):
-        raise SpecError(f"{label} must be two numbers, got {value!r}.")
-    return values[0], values[1]
 
 
 def _strings(label: str, value: Any) -> list[str]:

@@ -11,7 +11,8 @@ import tensorrt_rtx_bindings
 from fake_gpu import Execute, Gpu
 from support import unet_spec
 
-from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ModelSpec
 
 
 class _Tracked:

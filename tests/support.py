@@ -15,8 +15,9 @@ import numpy as np
 
 from p2p_deploy import pixels
 from p2p_deploy.demo.photos import locate
+from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.media.images import encode_image, read_image
-from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.spec import ModelSpec
 
 ROOT = Path(__file__).parent.parent
 PHOTO_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "ihc.png", "camera.png")

@@ -9,6 +9,7 @@ from support import ROOT
 # Each module may import from the rows above its own, and from its own package.
 LAYERS = (
     ("errors",),
+    ("image_spec",),
     ("spec",),
     ("files",),
     ("sidecar", "onnx_file", "pixels", "summary", "manifest"),
@@ -17,6 +18,7 @@ LAYERS = (
     ("frame_model", "precision"),
     ("backends",),
     ("ledger", "export", "diagnosis", "inspection"),
+    ("stages",),
     ("pipeline",),
     ("bench",),
     ("demo",),
@@ -24,7 +26,7 @@ LAYERS = (
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-TRAINERS_MAY_USE = {"__init__", "errors", "spec", "files", "pixels", "generators", "media", "checkpoints"}
+TRAINERS_MAY_USE = {"__init__", "errors", "image_spec", "spec", "files", "pixels", "generators", "media", "checkpoints"}
 
 # Where a runtime may be imported at all, and whether at the top of the module.
 HEAVY = {

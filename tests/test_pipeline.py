@@ -18,7 +18,7 @@ from support import (
 )
 
 import p2p_deploy
-from p2p_deploy import pipeline, pixels
+from p2p_deploy import pipeline, pixels, stages
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.errors import Failed, ItemFailed, OutputError
@@ -269,7 +269,7 @@ def inject(monkeypatch, stage, kind, error):
     sink = VideoSink if clip else ImageSink
     once = clip and stage in ("open", "close")
     owner, name = {
-        "open": (pipeline, "open_source"),
+        "open": (stages, "open_source"),
         "decode": (VideoSource if clip else p2p_deploy.media.images.ImageSource, "decode"),
         "fit": (pixels, "fit_into"),
         "restore": (pixels, "restore"),

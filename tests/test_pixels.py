@@ -6,7 +6,7 @@ import pytest
 from support import photo, photo_crops
 
 from p2p_deploy import pixels
-from p2p_deploy.spec import ImageSpec
+from p2p_deploy.image_spec import ImageSpec
 
 RGB, GREY = ImageSpec.for_channels(3), ImageSpec.for_channels(1)
 

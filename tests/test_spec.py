@@ -4,7 +4,8 @@ import pytest
 from support import unet_spec
 
 from p2p_deploy.errors import SpecError
-from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ModelSpec
 
 
 def changed(**changes):

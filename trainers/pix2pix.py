@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from p2p_deploy import __version__
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
-from p2p_deploy.spec import MAX_SIDE, Direction, ImageSpec, ModelSpec
+from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import MAX_SIDE, Direction, ModelSpec
 from trainers.data import AlignedPairs, find_pairs, make_loader
 from trainers.discriminators import PatchGAN, pair
 from trainers.loop import Progress, Schedule, fit, make_fabric, prepare_run

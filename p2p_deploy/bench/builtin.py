@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p_deploy.errors import require
-from p2p_deploy.spec import METADATA_KEY, Dtype, ImageSpec, ModelSpec
+from p2p_deploy.image_spec import Dtype, ImageSpec
+from p2p_deploy.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2p_deploy.checkpoints.found import Assumptions, image_of
 from p2p_deploy.errors import CheckpointError
-from p2p_deploy.spec import ImageSpec
+from p2p_deploy.image_spec import ImageSpec
 
 Inputs = tuple[ImageSpec, ...]
 

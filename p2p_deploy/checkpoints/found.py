@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from p2p_deploy.errors import CheckpointError
-from p2p_deploy.spec import ImageSpec
+from p2p_deploy.image_spec import ImageSpec
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]

@@ -28,9 +28,10 @@ from p2p_deploy.export.reference import Reference, make_reference
 from p2p_deploy.export.report import ExportReport, PlanReport
 from p2p_deploy.export.verify import MIN_PSNR_DB, Quality, compare, on_frames
 from p2p_deploy.files import refuse_existing, sha256
+from p2p_deploy.image_spec import Dtype
 from p2p_deploy.precision import Precision
 from p2p_deploy.sidecar import PlanSidecar, Profile, sidecar_path
-from p2p_deploy.spec import QUALITY_KEY, Dtype, ModelSpec, NormStats
+from p2p_deploy.spec import QUALITY_KEY, ModelSpec, NormStats
 
 DEFAULT_BATCH = (1, 4, 16)
 # A dynamic plan is tuned for the training size and takes up to this times it.
@@ -48,8 +49,8 @@ class ExportOptions:
     """What to export.
 
     Attributes:
-        sizes: (height, width) in pixels; one for a fixed size, none for the training size. With ``dynamic``, the plan
-            gets an optimisation profile up to each of them.
+        sizes: (height, width) in pixels; one for a fixed size, none for the training size. With ``dynamic``, the first
+            is what runs fit frames to, and the plan gets an optimisation profile up to each of them.
         dynamic: take any height and width that suit the network.
         precision: of ``STEM.onnx``, or, with ``trt``, of the plan; None is fp32 and, with ``trt``, fp16.
         norm_stats: where BatchNorm takes its statistics from.
@@ -174,9 +175,10 @@ def _artefact_spec(spec: ModelSpec, source: Path, options: ExportOptions) -> Mod
         raise ExportError(
             f"{source} has the size {height}x{width} in its weights, and takes no other. Leave out --size, --dynamic."
         )
-    fixed = None if options.dynamic else (*options.sizes, spec.working_size)[0]
+    size = (*options.sizes, spec.working_size)[0]
     return spec.with_io(options.io).with_changes(
-        fixed_size=fixed,
+        fixed_size=None if options.dynamic else size,
+        train_size=size if options.dynamic else spec.train_size,  # what it is judged at, and runs fit frames to
         norm_stats=options.norm_stats,
         source_sha256=sha256(source),
         created_with=f"p2p-deploy {__version__}",

@@ -15,8 +15,9 @@ from torch import nn
 
 from p2p_deploy.errors import ExportError, require
 from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.precision import DTYPES, Precision, at_precision
-from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ImageSpec, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ModelSpec
 
 OPSET = 20
 BF16_OPSET = 22  # the first in which a convolution takes bfloat16

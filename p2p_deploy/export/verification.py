@@ -13,7 +13,8 @@ from p2p_deploy.export.memory import memory_for
 from p2p_deploy.export.reference import make_reference
 from p2p_deploy.export.verify import Quality, compare, on_frames
 from p2p_deploy.files import sha256
-from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ModelSpec
 
 
 @dataclass(frozen=True)

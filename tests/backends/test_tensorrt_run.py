@@ -15,9 +15,9 @@ from support import photo_crops, unet_spec, write_images
 import p2p_deploy
 from p2p_deploy.backends import load
 from p2p_deploy.errors import Failed, P2PError, StalePlan
+from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.media.images import read_image
 from p2p_deploy.pixels import to_values
-from p2p_deploy.spec import ImageSpec
 
 MAPS = unet_spec(size=SIZE).with_changes(inputs=(ImageSpec.for_labels(9), ImageSpec.for_instances()))
 GREY = unet_spec(size=SIZE).with_changes(inputs=(ImageSpec.for_channels(1),))

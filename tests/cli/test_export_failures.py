@@ -16,8 +16,8 @@ from p2p_deploy.errors import OutputError
 from p2p_deploy.export import exporter
 from p2p_deploy.files import replacing
 from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.sidecar import read_sidecar, sidecar_path
-from p2p_deploy.spec import ImageSpec
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from p2p_deploy.errors import SpecError
 from p2p_deploy.export.onnx import write_onnx
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import GENERATORS, build_generator
+from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.precision import fold_batchnorm
-from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.spec import ModelSpec
 
 VARIANTS = {
     "unet": {"num_downs": 5},
