@@ -39,11 +39,13 @@ class JobList:
         jobs: in order of name.
         folder: the output folder, which also holds the record; None when OUT is the one output file itself.
         ignored: how many files of other kinds were passed over.
+        skipped: how many inputs were left out because an earlier run has done them.
     """
 
     jobs: tuple[Job, ...]
     folder: Path | None
     ignored: int = 0
+    skipped: int = 0
 
 
 def plan_jobs(source: Path, out: Path, *, recursive: bool = False, overwrite: bool = False) -> JobList:

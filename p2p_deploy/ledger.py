@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from p2p_deploy.errors import P2PError
 from p2p_deploy.jobs import Job, JobList
-from p2p_deploy.manifest import RunRecord
+from p2p_deploy.manifest import RunRecord, stamp
 from p2p_deploy.media import FrameSink, FrameSource, is_video
 from p2p_deploy.summary import Progress, RunSummary
 
@@ -54,10 +55,19 @@ class InputState:
 class Ledger:
     """Keeps the account of a run. Used from the main thread only."""
 
-    def __init__(self, jobs: JobList, record: RunRecord, model_size: tuple[int, int]) -> None:
+    def __init__(
+        self, jobs: JobList, record: RunRecord, model_size: tuple[int, int], model: str, stamps: Callable[[Job], Any]
+    ) -> None:
+        """Open the account of ``jobs``; ``model`` and ``stamps`` are what ``resume`` will know files by."""
         self.record = record
+        self.model = model
+        self.stamps = stamps
         self.summary = RunSummary(
-            model_size, len(jobs.jobs), ignored=jobs.ignored, record=str(record.path) if record.path else None
+            model_size,
+            len(jobs.jobs) + jobs.skipped,
+            skipped=jobs.skipped,
+            ignored=jobs.ignored,
+            record=str(record.path) if record.path else None,
         )
         self.unfinished: set[InputState] = set()
         self._frames = 0
@@ -116,6 +126,9 @@ class Ledger:
                 "seconds": round(time.perf_counter() - state.started, 4),
                 "notes": sorted(state.notes),
                 "error": sentence,
+                "model": self.model,
+                "input_stamp": self.stamps(state.job),
+                "output_stamp": stamp(state.job.output) if whole else None,
             }
         )
         self.unfinished.discard(state)
@@ -133,4 +146,6 @@ class Ledger:
         """How far the run has come."""
         summary = self.summary
         bad = summary.failed + summary.partial
-        return Progress(bad + summary.done, summary.inputs_total, bad, self._frames, self._frames_expected)
+        return Progress(
+            bad + summary.done + summary.skipped, summary.inputs_total, bad, self._frames, self._frames_expected
+        )

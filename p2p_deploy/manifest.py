@@ -15,6 +15,15 @@ RECORD_NAME = "p2p-run.jsonl"
 NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for a reader, where the name is taken by a pipe
 
 
+def stamp(path: Path) -> list[int] | None:
+    """Size in bytes and time of change in nanoseconds, by which a file is known again; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
 class RunRecord:
     """An append-only record; a line is in the file whole or not at all.
 
@@ -31,9 +40,17 @@ class RunRecord:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_WAITING, 0o666)
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_WAITING, 0o666)
+                self._end_line()
             except OSError as exc:
                 raise OutputError(f"{path} cannot be written: {exc.strerror}. Choose another output folder.") from exc
+
+    def _end_line(self) -> None:
+        """A process that was killed may have left half a line, to which nothing may be added."""
+        assert self._file is not None
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Add one line.

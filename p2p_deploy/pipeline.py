@@ -14,6 +14,7 @@ Images are decoded and encoded on pools; the frames of a video on one thread eac
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections import deque
@@ -25,10 +26,12 @@ from pathlib import Path
 from p2p_deploy import stages
 from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import ItemFailed, P2PError
+from p2p_deploy.files import sha256
 from p2p_deploy.jobs import Job, plan_jobs
 from p2p_deploy.ledger import InputState, Ledger
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
 from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video
+from p2p_deploy.resume import remove_leftovers, without_what_is_done
 from p2p_deploy.summary import Progress, RunSummary
 
 DEFAULT_BATCH = 4
@@ -44,6 +47,7 @@ def run(
     batch: int = DEFAULT_BATCH,
     recursive: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     instances: str | Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
@@ -60,6 +64,7 @@ def run(
         batch: frames computed at once, at least 1.
         recursive: descend into sub-folders.
         overwrite: replace existing outputs.
+        resume: leave out what an earlier run has done, and do again what has changed since; see ``resume``.
         instances: for a model that takes labels and instances, the folder with the instance map of each label map, or
             the file for a single one; see ``media.maps.instances_of``.
         on_progress: called from this thread whenever something was finished.
@@ -76,10 +81,15 @@ def run(
         raise ValueError(f"batch must be at least 1, got {batch}")
     maps_of_instances = Path(instances) if instances is not None else None
     stages.check_instances(model.spec, maps_of_instances)
-    jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite)
+    jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume)
+    fingerprint = sha256(model.path) if model.path and jobs.folder else ""
+    stamps = functools.partial(stages.input_stamp, instances=maps_of_instances)
+    if resume:
+        remove_leftovers(jobs)
+        jobs = without_what_is_done(jobs, fingerprint, stamps)
     slots = model.slots(SLOTS + model.in_flight - 1, batch)  # first, so that a model that refuses leaves no record
     record = RunRecord(jobs.folder / RECORD_NAME if jobs.folder else None)
-    ledger = Ledger(jobs, record, model.size)
+    ledger = Ledger(jobs, record, model.size, fingerprint, stamps)
     started = time.perf_counter()
     try:
         run_ = _Run(model, jobs.jobs, ledger, cancel or threading.Event(), maps_of_instances)

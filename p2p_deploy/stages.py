@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from p2p_deploy.errors import InputError, ItemFailed
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.jobs import Job
 from p2p_deploy.ledger import InputState
+from p2p_deploy.manifest import stamp
 from p2p_deploy.media import Frame, FrameSource, Item, maps, open_sink, open_source
 from p2p_deploy.media.images import DEEP_SUFFIXES, DEPTH_LOST
 from p2p_deploy.spec import ModelSpec
@@ -41,6 +43,15 @@ def open_input(job: Job, spec: ModelSpec, instances: Path | None) -> FrameSource
         return open_source(job.source)
     found = maps.instances_of(job.source, job.name, instances)
     return maps.MapSource(job.source, spec.input.classes or 0, found)
+
+
+def input_stamp(job: Job, instances: Path | None) -> list[list[int] | None]:
+    """By what the files of an input are known again: see ``manifest.stamp``."""
+    files = [job.source]
+    if instances is not None:
+        with contextlib.suppress(ItemFailed):
+            files.append(maps.instances_of(job.source, job.name, instances) or job.source)
+    return [stamp(file) for file in files]
 
 
 def decode(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], spec: ImageSpec) -> Frame:

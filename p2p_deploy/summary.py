@@ -34,6 +34,7 @@ class RunSummary:
         model_size: (height, width) frames were fitted to, pixels.
         inputs_total: files there were to do.
         done: inputs whose output is complete.
+        skipped: inputs that an earlier run had done.
         partial: inputs that end early; their output holds every frame that could be read.
         failed: inputs without an output.
         interrupted: True when the run was stopped before the last input.
@@ -48,6 +49,7 @@ class RunSummary:
     model_size: tuple[int, int]
     inputs_total: int = 0
     done: int = 0
+    skipped: int = 0
     partial: int = 0
     failed: int = 0
     interrupted: bool = False
@@ -66,7 +68,7 @@ class RunSummary:
     @property
     def complete(self) -> bool:
         """Whether every input has its whole output."""
-        return self.done == self.inputs_total
+        return self.done + self.skipped == self.inputs_total
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -54,4 +54,6 @@ def load(path: str | Path, *, device: str = "auto", **options: Any) -> Backend:
     if module_name == "torch":
         require("torch", "export", "Opening a checkpoint")
     module = importlib.import_module(f"p2p_deploy.backends.{module_name}")
-    return getattr(module, opener)(path, getattr(module, options_class)(device=device, **options))
+    model: Backend = getattr(module, opener)(path, getattr(module, options_class)(device=device, **options))
+    model.path = path
+    return model

@@ -10,6 +10,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -78,10 +79,12 @@ class Backend(ABC):
         device: where it computes, e.g. ``cpu`` or ``cuda:0``.
         spec: what the model is.
         precision: what the network computes in, as far as the file says: ``fp32``, ``fp16``, ``bf16`` or None.
+        path: the file it was opened from, where ``load`` opened it.
         in_flight: how many submitted slots the runtime can have waiting; 1 for runtimes that compute in ``submit``.
     """
 
     name: str
+    path: Path | None = None
     in_flight: int = 1
     precision: str | None = None
 

@@ -72,8 +72,9 @@ def vary_output(generator: nn.Module, x_NCHW: Tensor) -> nn.Module:
             fan_in = module.weight[0].numel() if isinstance(module, nn.Conv2d) else module.weight[:, 0].numel() / 4
             nn.init.normal_(module.weight, 0, fan_in**-0.5)
         elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1, 0.2)
-            nn.init.normal_(module.bias, 0, 0.2)
+            if module.affine:
+                nn.init.normal_(module.weight, 1, 0.2)
+                nn.init.normal_(module.bias, 0, 0.2)
             module.momentum = None  # a true mean instead of a decaying one
         elif isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -49,6 +49,10 @@ def run(
         bool, typer.Option("--rebuild", help="Build a plan that does not fit this machine again, from its ONNX file.")
     ] = False,
     trust_plan: TrustPlan = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with an earlier run: leave out what it has done, redo what has changed."),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: ShowProgress = None,
@@ -80,6 +84,7 @@ def run(
             batch=batch,
             recursive=recursive,
             overwrite=overwrite,
+            resume=resume,
             instances=instances,
             on_progress=report,
             cancel=cancel,
@@ -89,7 +94,7 @@ def run(
     else:
         print_summary(summary)
     if summary.interrupted:
-        say("stopped by Ctrl-C; the rest is untouched.")
+        say("stopped by Ctrl-C; the rest is untouched. Go on with --resume.")
         raise typer.Exit(130)
     if not summary.complete:
         raise typer.Exit(1)
@@ -138,6 +143,8 @@ def print_summary(summary: RunSummary) -> None:
     )
     for note, count in sorted(summary.notes.items()):
         print(f"  {count} {note}")
+    if summary.skipped:
+        print(f"  {summary.skipped} done by an earlier run")
     if summary.ignored:
         print(f"  {summary.ignored} files of other kinds ignored")
     for label, count in (("incomplete", summary.partial), ("failed", summary.failed)):
