@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -126,30 +125,30 @@ def test_after_ctrl_c_the_rest_is_done(model, inputs, tmp_path):
 
 
 def test_outputs_after_being_killed_at_any_moment_are_those_of_an_undisturbed_run(tmp_path, identity):
-    """SIGKILL, which nothing can catch, at moments spread over the work."""
+    """SIGKILL, which nothing can catch, at moments spread over the work, once that many outputs are there."""
     write_images(tmp_path / "in", photo_crops(60, 32))
     for index in range(3):
-        make_clip(tmp_path / "in" / f"clip{index}.mp4", photo_crops(40, 32, seed=index))
-    arguments = [identity, tmp_path / "in"]
+        # x264 itself does not give the same bytes every time for pictures much smaller than this.
+        make_clip(tmp_path / "in" / f"clip{index}.mp4", photo_crops(30, 128, seed=index))
     with p2p_deploy.load(identity) as model:
-        started = time.perf_counter()
         p2p_deploy.run(model, tmp_path / "in", tmp_path / "undisturbed")
-        work = time.perf_counter() - started
     expected, chance, killed = contents(tmp_path / "undisturbed"), random.Random(0), 0
     for attempt in range(4):
         out = tmp_path / f"out{attempt}"
-        process = start(*arguments, out)
-        assert process.stdout.readline() == b"running\n"
-        time.sleep(work * chance.uniform(0.05, 0.95))
-        process.send_signal(signal.SIGKILL)
+        process = start(identity, tmp_path / "in", out)
+        enough = chance.randrange(len(expected) * 9 // 10)
+        while process.poll() is None and (not out.exists() or len(list(out.glob("[!.]*.*"))) < enough):
+            time.sleep(0.001)
+        process.kill()
         process.wait()
-        process.stdout.close()
         written = contents(out) if out.exists() else {}
-        assert all(expected[name] == data for name, data in written.items())  # nothing half-written under its name
-        killed += 0 < len(written) < len(expected)
+        differing = [name for name, data in written.items() if data != expected[name]]
+        assert not differing  # nothing half-written under its name
+        killed += len(written) < len(expected)
         with p2p_deploy.load(identity) as model:
             assert p2p_deploy.run(model, tmp_path / "in", out, resume=True).complete
-        assert contents(out) == expected
+        assert [name for name, data in contents(out).items() if data != expected[name]] == []
+        assert contents(out).keys() == expected.keys()
         assert not leftovers(out)
     assert killed
 
@@ -158,12 +157,10 @@ def start(*arguments):
     code = (
         "import sys, p2p_deploy, p2p_deploy.pipeline\n"
         "with p2p_deploy.load(sys.argv[1]) as model:\n"
-        "    print('running', flush=True)\n"
         "    p2p_deploy.run(model, sys.argv[2], sys.argv[3])\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
