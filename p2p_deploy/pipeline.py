@@ -80,7 +80,7 @@ def run(
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     maps_of_instances = Path(instances) if instances is not None else None
-    stages.check_instances(model.spec, maps_of_instances)
+    stages.check_instances(model.spec, Path(source), maps_of_instances)
     jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume)
     fingerprint = sha256(model.path) if model.path and jobs.folder else ""
     stamps = functools.partial(stages.input_stamp, instances=maps_of_instances)

@@ -20,7 +20,7 @@ from p2p_deploy.media.images import DEEP_SUFFIXES, DEPTH_LOST
 from p2p_deploy.spec import ModelSpec
 
 
-def check_instances(spec: ModelSpec, instances: Path | None) -> None:
+def check_instances(spec: ModelSpec, source: Path, instances: Path | None) -> None:
     """Raise InputError unless there are instance maps exactly where the network takes them."""
     wanted = len(spec.inputs) > 1
     if wanted and instances is None:
@@ -29,6 +29,8 @@ def check_instances(spec: ModelSpec, instances: Path | None) -> None:
         )
     if instances is not None and not wanted:
         raise InputError(f"{spec.name} takes no instance maps; leave out --instances.")
+    if instances is not None and instances.is_file() and source.is_dir():
+        raise InputError(f"{instances} is one file, and {source} a folder; expected the folder of their instance maps.")
     if instances is not None and not instances.exists():
         raise InputError(f"{instances} does not exist; expected the instance maps that belong to the label maps.")
 

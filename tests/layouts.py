@@ -100,16 +100,17 @@ def local_enhancer(
     enhancers: int = 1,
     kind: str = "instance",
     out: int = 3,
+    **block: int,
 ) -> Table:
     """pix2pixHD, LocalEnhancer."""
-    table, _ = resnet_body("model", into, ngf * 2**enhancers, downs, blocks, kind, True)
+    table, _ = resnet_body("model", into, ngf * 2**enhancers, downs, blocks, kind, True, **block)
     for number in range(1, enhancers + 1):
         width = ngf * 2 ** (enhancers - number)
         first, second = f"model{number}_1", f"model{number}_2"
         table |= conv(f"{first}.1", width, into, 7) | norm(kind, f"{first}.2", width)
         table |= conv(f"{first}.4", 2 * width, width, 3) | norm(kind, f"{first}.5", 2 * width)
-        for block in range(local_blocks):
-            table |= resnet_block(f"{second}.{block}.conv_block", 2 * width, kind, True)
+        for number_of_block in range(local_blocks):
+            table |= resnet_block(f"{second}.{number_of_block}.conv_block", 2 * width, kind, True, **block)
         table |= transposed(f"{second}.{local_blocks}", 2 * width, width, 3)
         table |= norm(kind, f"{second}.{local_blocks + 1}", width)
     return table | conv(f"model{enhancers}_2.{local_blocks + 4}", out, ngf, 7)

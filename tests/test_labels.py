@@ -131,9 +131,9 @@ def test_each_broken_map_is_recorded_and_the_rest_goes_on(exported, data, tmp_pa
 def test_instances_are_asked_for_before_any_work(exported, identity, data, tmp_path):
     out = tmp_path / "out"
     assert_refused(invoke("run", exported.onnx, tmp_path / "labels", out), "--instances DIR")
-    assert_refused(
-        invoke("run", exported.onnx, tmp_path / "labels", out, "--instances", tmp_path / "nowhere"), "does not exist"
-    )
+    one = tmp_path / "instances" / "coffee.png"
+    for wrong, words in ((tmp_path / "nowhere", "does not exist"), (one, "is one file, and")):
+        assert_refused(invoke("run", exported.onnx, tmp_path / "labels", out, "--instances", wrong), words)
     assert_refused(
         invoke("run", identity, tmp_path / "labels", out, "--instances", tmp_path / "instances"),
         "takes no instance maps",
@@ -211,6 +211,7 @@ class TestEncoded:
             (np.array([1, np.nan, 0]), "expected finite numbers"),
             (np.array(["a", "b", "c"]), "expected finite numbers"),
             (np.array([{}, {}, {}], dtype=object), r"is not a \.npy file of numbers"),
+            (np.array([1e300, 0, 0]), "expected finite numbers"),
         ],
     )
     def test_files_that_do_not_fit_are_refused(self, numbers, words, tmp_path):
@@ -219,6 +220,13 @@ class TestEncoded:
         result = invoke("info", path, "--arch-features", "3", "--arch-encoded", tmp_path / "x.npy")
         assert_refused(result)
         assert __import__("re").search(words, result.stderr), result.stderr
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f8', "])
+    def test_files_that_are_none_are_refused(self, content, tmp_path):
+        path = save_weights(tmp_path / "net.pth", layouts.resnet(1, ngf=4, into=9, downs=1))
+        (tmp_path / "x.npy").write_bytes(content)
+        result = invoke("info", path, "--arch-features", "3", "--arch-encoded", tmp_path / "x.npy")
+        assert_refused(result, "is not a .npy file of numbers")
 
     def test_networks_without_an_encoder_take_none(self, checkpoint, tmp_path):
         np.save(tmp_path / "x.npy", np.zeros(3))

@@ -18,6 +18,7 @@ BACKENDS = {
     ".onnx": _ONNXRUNTIME,
     ".pt": _TORCH,
     ".pth": _TORCH,
+    ".ckpt": _TORCH,
     ".plan": _TENSORRT,
     ".engine": _TENSORRT,
 }

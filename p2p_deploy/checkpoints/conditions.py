@@ -7,6 +7,12 @@ from p2p_deploy.errors import CheckpointError
 from p2p_deploy.image_spec import ImageSpec
 
 Inputs = tuple[ImageSpec, ...]
+CONDITIONS = frozenset(("labels", "edges", "features"))  # what ``inputs_of`` takes from the user
+# How SPADE's own data sets number the files they read: not as the network is given them.
+_NUMBERING = {
+    151: "ADE20K files have to be renumbered: SPADE takes 1 from each label, and 0 becomes 150",
+    184: "COCO-Stuff files have to be renumbered: SPADE reads 255 as 182",
+}
 
 
 def inputs_of(
@@ -27,6 +33,8 @@ def inputs_of(
     Raises:
         CheckpointError: what the user says does not add up to ``channels``.
     """
+    if assume.labels == 0 and (assume.edges or assume.features):
+        raise CheckpointError("--arch-labels 0 means an image, which has neither edges nor features; leave those out.")
     said = assume.labels is not None or assume.features or assume.edges
     if assume.labels == 0 or (image and channels in (1, 3) and not said):
         return (image_of(channels, "input"),), 0, []
@@ -45,9 +53,13 @@ def inputs_of(
     if assume.labels is None:
         what = "a one-hot label map and the edges of instances" if edges else "a one-hot label map"
         assumed.append(
-            f"the {channels} input channels are {what}: {labels} classes, as published for {family}; otherwise say "
+            f"the {channels} input channels are {what}: {labels} classes, the usual way with {family}; otherwise say "
             "--arch-labels N, 0 for an image"
         )
+        if not image and channels in _NUMBERING:
+            assumed.append(_NUMBERING[channels])
+    if features and assume.encoded is None:
+        assumed.append(f"the {features} channels of an encoder are zeros; others with --arch-encoded FILE.npy")
     return label_inputs(labels, edges=edges), features, assumed
 
 

@@ -41,19 +41,32 @@ def recognise(weights: Mapping[str, Tensor], assume: Assumptions) -> tuple[Found
     Raises:
         CheckpointError: no family knows them, several generators are there, or keys are missing or left over.
     """
+    if any(key.endswith(".filt") for key in weights):
+        raise CheckpointError(
+            "seems to be a generator of CUT with anti-aliased sampling, which this version does not know."
+        )
     networks = {"": dict(weights)}
     left_out: list[str] = []
+    part = assume.part
     for _ in range(_MAX_PREFIXES):
+        if part and part not in networks:  # look nowhere but there
+            networks, left_out = _below(networks)
+            continue
+        if part:
+            networks, part = {part: networks[part]}, None
         generators = {name: found for name, keys in networks.items() if (found := _ask(keys, assume))}
         if len(generators) > 1:
-            names = ", ".join(sorted(generators))
             raise CheckpointError(
-                f"holds several generators ({names}); say which with --arch-part, such as {min(generators)}."
+                f"holds several generators ({', '.join(sorted(generators))}); say which with --arch-part, an option of "
+                f"p2p export, such as {min(generators)}."
             )
         for name, found in generators.items():
             _check_complete(found, networks[name])
             return _with_remark(found, left_out, name), networks[name]
-        networks, left_out = _below(networks, assume.part)
+        networks, left_out = _below(networks)
+    if part:
+        beginnings = sorted({key.partition(".")[0] for key in weights})
+        raise CheckpointError(f"has no part {part!r}; its keys begin with {', '.join(beginnings[:6])}.")
     raise CheckpointError(describe(weights))
 
 
@@ -62,9 +75,7 @@ def _ask(weights: Mapping[str, Tensor], assume: Assumptions) -> Found | None:
     return next((found for find in FAMILIES if (found := find(shapes, assume))), None)
 
 
-def _below(
-    networks: Mapping[str, Mapping[str, Tensor]], part: str | None
-) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+def _below(networks: Mapping[str, Mapping[str, Tensor]]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
     """The networks one name deeper, and the names of them all."""
     deeper: dict[str, dict[str, Tensor]] = {}
     for outer, weights in networks.items():
@@ -72,8 +83,6 @@ def _below(
             name, dot, rest = key.partition(".")
             if dot:
                 deeper.setdefault(f"{outer}.{name}" if outer else name, {})[rest] = value
-    if part in deeper:
-        return {part: deeper[part]}, []
     return deeper, sorted(deeper)
 
 

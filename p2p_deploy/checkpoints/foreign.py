@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
             contradicts them.
     """
     try:
-        weights = fold_spectral_norm(state_dict_of(contents, assume.part))
-        found, weights = recognise(weights, assume)
+        weights, part = state_dict_of(contents, assume.part)
+        found, weights = recognise(fold_spectral_norm(weights), replace(assume, part=part))
+        _check_asked(found, assume)
         generator = _with_encoded(_generator(found, weights), found, assume.encoded)
         spec = _spec(path, found, generator)
     except P2PError as exc:
@@ -44,8 +46,14 @@ def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
     )
 
 
+def _check_asked(found: Found, assume: Assumptions) -> None:
+    for name in ("labels", "edges", "features", "upsampling"):
+        if getattr(assume, name) is not None and name not in found.asks:
+            raise CheckpointError(f"--arch-{name} makes no difference to {found.family}; leave it out.")
+
+
 def _is_sentence_of_its_own(exc: P2PError) -> bool:
-    return not str(exc).startswith(("holds ", "is ", "seems ", "looks "))
+    return not str(exc).startswith(("holds ", "has no part ", "is ", "seems ", "looks "))
 
 
 def _generator(found: Found, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -102,13 +110,16 @@ def _read_numbers(file: Path, shapes: list[tuple[int, ...]]) -> np.ndarray:
         numbers = np.load(file, allow_pickle=False)
     except OSError as exc:
         raise CheckpointError(f"{file} cannot be read: {exc.strerror or exc}.") from exc
-    except ValueError as exc:
+    except Exception as exc:  # whatever NumPy meets in a file that is none
         raise CheckpointError(f"{file} is not a .npy file of numbers; expected one of the shape {expected}.") from exc
     usable = isinstance(numbers, np.ndarray) and numbers.dtype.kind in "fiu" and numbers.shape in shapes
+    if usable:
+        with np.errstate(over="ignore"):
+            numbers = numbers.astype(np.float32)
     if not usable or not np.isfinite(numbers).all():
         received = f"{getattr(numbers, 'dtype', type(numbers).__name__)} of shape {getattr(numbers, 'shape', '-')}"
         raise CheckpointError(f"{file} holds {received}; expected finite numbers of the shape {expected}.")
-    return numbers.astype(np.float32)
+    return numbers
 
 
 def _spec(path: Path, found: Found, generator: Any) -> ModelSpec:

@@ -108,6 +108,7 @@ class Found:
         output: what it gives.
         train_size: (height, width) it is assumed to have been trained at, pixels.
         features: channels after those of the inputs that a feature encoder would fill.
+        asks: names of the ``Assumptions`` that make a difference to this network.
         inferred: what the keys say, for people to read.
         assumed: what they do not say, and what was taken instead.
     """
@@ -120,6 +121,7 @@ class Found:
     output: ImageSpec
     train_size: tuple[int, int]
     features: int = 0
+    asks: frozenset[str] = frozenset()
     inferred: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 

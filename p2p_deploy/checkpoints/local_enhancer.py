@@ -8,9 +8,9 @@ model1_2.B+4               7x7 convolution to pixels, in the last enhancer only
 
 from __future__ import annotations
 
-from p2p_deploy.checkpoints.conditions import inputs_of
+from p2p_deploy.checkpoints.conditions import CONDITIONS, inputs_of
 from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_least, image_of
-from p2p_deploy.checkpoints.resnet import block_indices, downs_before, norm_of, residual_blocks, trunk
+from p2p_deploy.checkpoints.resnet import REFLECTED, block_indices, downs_before, norm_of, residual_blocks, trunk
 from p2p_deploy.errors import CheckpointError
 
 _NAME = "the local enhancer of pix2pixHD"
@@ -28,8 +28,11 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
     if not coarse:
         raise CheckpointError("the residual blocks of its global generator, model.N.conv_block, are missing.")
     n_downs = downs_before(coarse)
-    trunk(layers, "model", "coarse.", n_downs, coarse)
-    blocks = [_enhancer(layers, number) for number in range(1, n_enhancers + 1)]
+    layouts = {trunk(layers, "model", "coarse.", n_downs, coarse)}
+    blocks = [_enhancer(layers, number, layouts) for number in range(1, n_enhancers + 1)]
+    if len(layouts) > 1:
+        raise CheckpointError("its residual blocks differ in padding or dropout; expected all alike.")
+    padding, _ = layouts.pop()
     if len(set(blocks)) > 1:
         raise CheckpointError(f"its enhancers have {blocks} residual blocks; expected as many in each.")
     tail = f"model{n_enhancers}_2.{blocks[-1] + 4}"
@@ -51,6 +54,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
             "n_local_blocks": blocks[0],
             "n_enhancers": n_enhancers,
             "norm": norm if norm == "batch" else "instance",
+            "padding": padding,
         },
         layers=layers,
         inputs=inputs,
@@ -61,11 +65,12 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
             f"{len(coarse)} blocks, {n_downs} downs, ngf {ngf}, {norm} norm",
             f"{n_enhancers} enhancers of {blocks[0]} blocks",
         ),
-        assumed=tuple(assumed),
+        assumed=(*assumed, *([REFLECTED] if padding == "reflect" else [])),
+        asks=CONDITIONS,
     )
 
 
-def _enhancer(layers: Layers, number: int) -> int:
+def _enhancer(layers: Layers, number: int, layouts: set[tuple[str, bool]]) -> int:
     """Collect one enhancer and say how many residual blocks it has."""
     first, second, ours = f"model{number}_1", f"model{number}_2", f"enhancers.{number - 1}"
     for index, name in ((1, "head"), (4, "down")):
@@ -74,7 +79,7 @@ def _enhancer(layers: Layers, number: int) -> int:
     blocks = block_indices(layers.shapes, second)
     if not blocks or blocks[0] != 0:
         raise CheckpointError(f"{second} begins with no residual block; expected {second}.0.conv_block.")
-    residual_blocks(layers, second, f"{ours}.blocks", blocks)
+    layouts.add(residual_blocks(layers, second, f"{ours}.blocks", blocks))
     layers.conv(f"{second}.{len(blocks)}", f"{ours}.up.conv")
     layers.norm(f"{second}.{len(blocks) + 1}", f"{ours}.up.norm")
     return len(blocks)

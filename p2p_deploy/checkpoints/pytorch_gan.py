@@ -47,7 +47,11 @@ def find_unet(shapes: Shapes, assume: Assumptions) -> Found | None:
         output=image_of(out_channels, "output"),
         train_size=at_least((256, 256), 2**num_downs),
         inferred=(f"{num_downs} downs, ngf {ngf}, {norm} norm",),
-        assumed=("InstanceNorm, which has no keys, is the published choice",) if norm == "instance" else (),
+        assumed=(
+            "InstanceNorm, which has no keys, is the published choice"
+            if norm == "instance"
+            else "BatchNorm has an eps of 1e-5; the published network has InstanceNorm, and some forks another eps",
+        ),
     )
 
 

@@ -82,48 +82,63 @@ def is_plain(value: Any) -> bool:
     )
 
 
-def state_dict_of(contents: Any, part: str | None) -> dict[str, Tensor]:
+def state_dict_of(contents: Any, part: str | None) -> tuple[dict[str, Tensor], str | None]:
     """The weights among what a file holds, with every wrapper around them opened.
 
     Args:
         contents: what ``read_file`` gave.
         part: the wrapper to take, where a file holds several networks.
 
+    Returns:
+        Key to tensor, and ``part`` where no wrapper had that name.
+
     Raises:
         CheckpointError: there are no weights, or several networks to choose from.
     """
-    weights = _unwrap(contents, part)
+    weights, part = _unwrap(contents, part)
     unusable = [key for key, value in weights.items() if not is_plain(value)]
     if unusable:
         raise CheckpointError(f"{unusable[0]} is not a plain tensor of real numbers; expected weights only.")
-    return weights
+    return weights, part
 
 
-def _unwrap(contents: Any, part: str | None) -> dict[str, Any]:
+def _unwrap(contents: Any, part: str | None) -> tuple[dict[str, Any], str | None]:
     for _ in range(_MAX_LAYERS):
         if not isinstance(contents, Mapping):
             raise CheckpointError(f"holds a {type(contents).__name__}; expected the weights of a generator.")
-        if contents and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in contents.items()):
-            return dict(contents)
+        tensors = {key: value for key, value in contents.items() if isinstance(value, Tensor)}
+        inner = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Mapping)}
+        if tensors and not inner and all(isinstance(key, str) for key in tensors):
+            return tensors, part  # numbers and texts beside them, such as an epoch, are no weights
         if {"state", "param_groups"} <= contents.keys():
             raise CheckpointError(
                 "is the state of an optimizer, without a network; expected the weights of a generator."
             )
-        inner = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Mapping)}
         if part in inner:
-            contents, part = inner[part], None
-            continue
-        wrapper = next((name for name in WRAPPERS if name in inner), None)
-        if wrapper is None:
-            raise CheckpointError(_no_weights(contents, inner))
-        contents = inner[wrapper]
+            return _unwrap(inner[part], None)
+        networks = {key: value for key, value in inner.items() if _holds_tensors(value)}
+        wrapper = next((name for name in WRAPPERS if name in networks), None)
+        if wrapper is None and len(networks) != 1:
+            raise CheckpointError(_no_weights(contents, networks))
+        if part and len(networks) > 1 and not any(key.startswith(f"{part}.") for key in networks[wrapper or ""]):
+            raise CheckpointError(f"has no part {part!r}; it holds {', '.join(sorted(networks)[:6])}.")
+        contents = networks[wrapper or min(networks)]
     raise CheckpointError(f"is wrapped more than {_MAX_LAYERS} times; expected the weights of a generator.")
 
 
-def _no_weights(contents: Mapping[Any, Any], inner: Mapping[str, Any]) -> str:
-    networks = [key for key, value in inner.items() if any(isinstance(item, Tensor) for item in value.values())]
+def _holds_tensors(value: Any, layers: int = _MAX_LAYERS) -> bool:
+    return isinstance(value, Tensor) or (
+        layers > 0 and isinstance(value, Mapping) and any(_holds_tensors(item, layers - 1) for item in value.values())
+    )
+
+
+def _no_weights(contents: Mapping[Any, Any], networks: Mapping[str, Any]) -> str:
     if networks:
-        return f"holds several networks ({', '.join(networks[:6])}); say which with --arch-part, such as {networks[0]}."
+        names = list(networks)
+        return (
+            f"holds several networks ({', '.join(names[:6])}); say which with --arch-part, an option of p2p export, "
+            f"such as {names[0]}."
+        )
     keys = ", ".join(sorted(str(key) for key in contents)[:5])
     return f"holds no weights (keys: {keys or 'none'}); expected the weights of a generator."
 
@@ -156,10 +171,15 @@ def fold_spectral_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _normalised(key: str, original: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    if u.numel() != original.shape[0] and original.ndim == 4:  # transposed convolutions have their outputs second
+        turned = original.transpose(0, 1)
+        if (u.numel(), v.numel()) == (turned.shape[0], turned[0].numel()):
+            return _normalised(key, turned, u, v).transpose(0, 1).contiguous()
+    original, u, v = original.float(), u.float(), v.float()
     matrix = original.flatten(1)
     if u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
         raise CheckpointError(
             f"{key} has the shape {tuple(original.shape)}, its spectral norm {tuple(u.shape)} and {tuple(v.shape)}; "
             "they do not belong together."
         )
-    return original / torch.dot(u.to(matrix.dtype), torch.mv(matrix, v.to(matrix.dtype)))
+    return original / torch.dot(u, torch.mv(matrix, v))

@@ -15,10 +15,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from p2p_deploy.checkpoints.conditions import inputs_of
+from p2p_deploy.checkpoints.conditions import CONDITIONS, inputs_of
 from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_least, image_of
 from p2p_deploy.errors import CheckpointError
 
+REFLECTED = "blocks are padded by reflection, the published default; by replication would look the same"
 # Indices of the two convolutions of a block -> (padding, dropout)
 _BLOCK_LAYOUTS = {
     (1, 5): ("reflect", False),
@@ -43,9 +44,12 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
     out_channels = layers.weight(f"model.{tail}")[0]
     layers.conv(f"model.{tail}", "tail.conv")
     norm, bias = norm_of(shapes, "model"), "model.1.bias" in shapes
-    high_definition = n_downs > 2 or in_channels > 3 or (norm == "batch" and bias)
+    high_definition = bias and (n_downs > 2 or in_channels > 3 or norm == "batch")
     name = "the global generator of pix2pixHD" if high_definition else "the ResNet of pytorch-CycleGAN-and-pix2pix"
-    inputs, features, assumed = inputs_of(in_channels, assume, name)
+    if bias:
+        inputs, features, assumed = inputs_of(in_channels, assume, name)
+    else:  # pix2pixHD's convolutions have biases, and nothing else takes labels
+        inputs, features, assumed = (image_of(in_channels, "input"),), 0, []
     kwargs: dict[str, Any] = {
         "in_channels": in_channels,
         "out_channels": out_channels,
@@ -61,7 +65,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
     if norm == "instance":
         inferred.append("the layout is the same in pytorch-CycleGAN-and-pix2pix and in pix2pixHD")
     if padding == "reflect":
-        assumed.append("blocks are padded by reflection, the published default; by replication would look the same")
+        assumed.append(REFLECTED)
     return Found(
         family=name,
         arch="resnet",
@@ -73,6 +77,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
         features=features,
         inferred=tuple(inferred),
         assumed=tuple(assumed),
+        asks=CONDITIONS if bias else frozenset(),
     )
 
 

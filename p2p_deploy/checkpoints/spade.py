@@ -72,6 +72,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
         inputs=inputs,
         output=image_of(out_channels, "output"),
         train_size=train_size,
+        asks=frozenset(("labels", "edges") if most else ("labels", "edges", "upsampling")),
         inferred=tuple(inferred),
         assumed=tuple(assumed),
     )

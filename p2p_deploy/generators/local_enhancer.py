@@ -15,17 +15,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from p2p_deploy.generators.norms import Norm
-from p2p_deploy.generators.resnet import ResidualBlock, Tail, Trunk, check_range, down, up, wide
+from p2p_deploy.generators.resnet import Padding, ResidualBlock, Tail, Trunk, check_range, down, up, wide
 
 
 class Enhancer(nn.Module):
     """One scale: an image, and features of half its size, to features of its size."""
 
-    def __init__(self, in_channels: int, ngf: int, n_blocks: int, norm: Norm, *, bias: bool) -> None:
+    def __init__(self, in_channels: int, ngf: int, n_blocks: int, norm: Norm, *, bias: bool, padding: Padding) -> None:
         super().__init__()
         self.head = wide(in_channels, ngf, norm, bias=bias)
         self.down = down(ngf, 2 * ngf, norm, bias=bias)
-        self.blocks = nn.ModuleList(ResidualBlock(2 * ngf, norm, bias=bias) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(2 * ngf, norm, bias=bias, padding=padding) for _ in range(n_blocks))
         self.up = up(2 * ngf, ngf, norm, bias=bias)
 
     def forward(self, x: Tensor, coarse: Tensor) -> Tensor:
@@ -49,6 +49,7 @@ class LocalEnhancer(nn.Module):
         n_enhancers: how many.
         norm: after every convolution but the last.
         bias: of every convolution but the last.
+        padding: of the residual blocks.
 
     Raises:
         SpecError: for a depth or width that does not make a network.
@@ -66,15 +67,22 @@ class LocalEnhancer(nn.Module):
         n_enhancers: int = 1,
         norm: Norm = "instance",
         bias: bool = True,
+        padding: Padding = "reflect",
     ) -> None:
         check_range("n_local_blocks", n_local_blocks, 0, 64)
         check_range("n_enhancers", n_enhancers, 1, 4)
         super().__init__()
         self.coarse = Trunk(
-            in_channels, ngf=ngf * 2**n_enhancers, n_blocks=n_blocks, n_downs=n_downs, norm=norm, bias=bias
+            in_channels,
+            ngf=ngf * 2**n_enhancers,
+            n_blocks=n_blocks,
+            n_downs=n_downs,
+            norm=norm,
+            bias=bias,
+            padding=padding,
         )
         self.enhancers = nn.ModuleList(
-            Enhancer(in_channels, ngf * 2 ** (n_enhancers - scale), n_local_blocks, norm, bias=bias)
+            Enhancer(in_channels, ngf * 2 ** (n_enhancers - scale), n_local_blocks, norm, bias=bias, padding=padding)
             for scale in range(1, n_enhancers + 1)
         )
         self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)

@@ -107,7 +107,6 @@ class Spade(nn.Module):
             )
         super().__init__()
         self.levels, self.z_dim, self.base_size = UPSAMPLING_LEVELS[upsampling], z_dim, base_size
-        self.instance = norm == "instance"
         width = [16 * ngf] * 3 + [8 * ngf, 4 * ngf, 2 * ngf, ngf] + ([ngf // 2] if upsampling == "most" else [])
         # By how much each block's features are smaller than the image.
         self.scales = [2 ** (self.levels - step) for step in range(self.levels + 1)]
@@ -133,8 +132,8 @@ class Spade(nn.Module):
 
     @property
     def min_size(self) -> int:
-        """Smallest height and width, pixels: InstanceNorm needs more than one position."""
-        return 2**self.levels * (2 if self.instance else 1)
+        """Smallest height and width, pixels: statistics of an image need more than one position."""
+        return 2 * 2**self.levels
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ import torch
 from support import ROOT
 
 from p2p_deploy.checkpoints.detect import recognise
-from p2p_deploy.checkpoints.foreign import _generator
+from p2p_deploy.checkpoints.foreign import _check_asked, _generator
 from p2p_deploy.checkpoints.found import Assumptions
 from p2p_deploy.checkpoints.reading import fold_spectral_norm, state_dict_of
 from p2p_deploy.errors import CheckpointError
@@ -53,6 +53,7 @@ LAYOUTS = {
         LOCAL,
         {"n_enhancers": 2, "ngf": 16, "n_blocks": 4, "n_local_blocks": 2},
     ),
+    "local zeros": (layouts.local_enhancer(first=0), LOCAL, {"padding": "zeros"}),
     "local batch": (layouts.local_enhancer(kind="batch"), LOCAL, {"norm": "batch"}),
     "gan unet": (layouts.gan_unet(), GAN_UNET, {"num_downs": 8, "ngf": 64, "norm": "instance"}),
     "gan unet batch": (
@@ -114,8 +115,8 @@ def test_whatever_stands_before_every_key_is_removed(name, prefix):
 def test_whatever_lies_around_the_weights_is_opened(wrapper):
     weights = {"model.1.weight": torch.zeros(1)}
     contents = {wrapper: weights, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}} if wrapper else weights
-    assert state_dict_of(contents, None) == weights
-    assert state_dict_of({"checkpoint": 1, "model": contents} if wrapper else weights, None) == weights
+    assert state_dict_of(contents, None) == (weights, None)
+    assert state_dict_of({"checkpoint": 1, "model": contents} if wrapper else weights, None) == (weights, None)
 
 
 def test_of_a_whole_training_module_the_generator_is_taken_and_said():
@@ -127,12 +128,25 @@ def test_of_a_whole_training_module_the_generator_is_taken_and_said():
 
 def test_of_two_generators_one_has_to_be_named():
     two = {f"{name}.{key}": shape for name in ("G_A", "G_B") for key, shape in layouts.resnet(2).items()}
-    with pytest.raises(CheckpointError, match=r"several generators \(G_A, G_B\).*--arch-part, such as G_A"):
+    with pytest.raises(CheckpointError, match=r"several generators \(G_A, G_B\).*--arch-part, .*such as G_A"):
         find(two)
     assert find(two, part="G_B")[0].arch_kwargs["n_blocks"] == 2
     nested = {"G_A": tensors(layouts.resnet(1)), "G_B": tensors(layouts.resnet(2)), "epoch": 1}
     with pytest.raises(CheckpointError, match=r"several networks \(G_A, G_B\)"):
         state_dict_of(nested, None)
+    assert state_dict_of(nested, "G_A") == (nested["G_A"], None)
+    with pytest.raises(CheckpointError, match=r"has no part 'g_a'; it holds G_A, G_B|several networks"):
+        state_dict_of(nested, "g_a")
+    for table in (two, layouts.unet(5)):
+        with pytest.raises(CheckpointError, match=r"has no part 'g_a'; its keys begin with"):
+            find(table, part="g_a")
+
+
+def test_what_lies_beside_weights_is_no_weight():
+    weights = {"model.1.weight": torch.zeros(1)}
+    assert state_dict_of({**weights, "epoch": 5, "name": "x"}, None) == (weights, None)
+    assert state_dict_of({"nets": {"anything": weights}, "step": 3}, None) == (weights, None)
+    assert state_dict_of({"ema": {"decay": 0.99}, "netG": weights}, None) == (weights, None)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +212,35 @@ class TestConditions:
         with pytest.raises(CheckpointError, match=r"(input|output) has \d channels; images have 1 \(grey\) or 3"):
             find(table)
 
+    @pytest.mark.parametrize(
+        ("table", "assume"),
+        [
+            (layouts.unet(5), {"labels": 5}),
+            (layouts.unet(5), {"features": 3}),
+            (layouts.gan_resnet(1), {"edges": True}),
+            (layouts.resnet(kind="batch"), {"labels": 2}),
+            (layouts.resnet(downs=4, into=36), {"upsampling": "more"}),
+            (layouts.spade(most=True), {"upsampling": "normal"}),
+        ],
+    )
+    def test_what_makes_no_difference_is_refused(self, table, assume):
+        found, _ = find(table)
+        with pytest.raises(CheckpointError, match=r"makes no difference to .*leave it out"):
+            _check_asked(found, Assumptions(**assume))
+
+    def test_an_image_has_neither_edges_nor_features(self):
+        with pytest.raises(CheckpointError, match="--arch-labels 0 means an image"):
+            find(layouts.resnet(downs=4), labels=0, edges=True)
+
+    def test_networks_without_biases_are_not_taken_for_pix2pixhd(self):
+        with pytest.raises(CheckpointError, match="input has 6 channels; images have 1"):
+            find(layouts.resnet(kind="batch", into=6))
+
+    def test_zeros_for_an_encoder_and_numbering_anew_are_said(self):
+        found, _ = find(layouts.resnet(downs=4, into=39), features=3)
+        assert any("3 channels of an encoder are zeros" in said for said in found.assumed)
+        assert any("ADE20K files have to be renumbered" in said for said in find(layouts.spade(151))[0].assumed)
+
     def test_spades_upsampling_is_asked_for(self):
         found, _ = find(layouts.spade())
         assert any("--arch-upsampling more" in said for said in found.assumed)
@@ -229,7 +272,7 @@ def test_what_is_no_generator_is_named(what):
     ("change", "words"),
     [
         ({"model.99.weight": (3, 3)}, "has keys that this network does not: model.99.weight"),
-        ({"model.4.filt": (1, 1, 3, 3)}, "may be a fork"),
+        ({"model.4.filt": (1, 1, 3, 3)}, "CUT with anti-aliased sampling"),
         ({"model.12.weight": (64, 256, 3, 3)}, "fork that up-samples in another way"),
         ({"model.25.conv_block.1.weight": (256, 256, 3, 3)}, "expected one after the other"),
         ({"model.10.conv_block.3.weight": (256, 256, 3, 3)}, "convolutions at 1, 3, 5"),
@@ -251,6 +294,16 @@ def test_spectral_norm_is_folded_as_torch_does():
         folded = fold_spectral_norm(layer.state_dict())
         assert folded.keys() == {"weight", "bias"}
         torch.testing.assert_close(folded["weight"], layer.weight.detach())
+        assert folded["weight"].dtype == torch.float32
         broken = {key: value for key, value in layer.state_dict().items() if not key.endswith("_v")}
         with pytest.raises(CheckpointError, match="its vectors u and v are missing"):
             fold_spectral_norm(broken)
+
+
+def test_spectral_norm_of_a_transposed_convolution_is_folded_along_its_outputs():
+    torch.manual_seed(0)
+    layer = torch.nn.utils.spectral_norm(torch.nn.ConvTranspose2d(6, 4, 3)).train()
+    layer(torch.rand(1, 6, 8, 8))
+    layer.eval()
+    layer(torch.rand(1, 6, 8, 8))
+    torch.testing.assert_close(fold_spectral_norm(layer.state_dict())["weight"], layer.weight.detach())
