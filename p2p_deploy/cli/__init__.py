@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import sys
 import threading
 import traceback
@@ -57,6 +58,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             with sigterm_as_ctrl_c():
                 command(*args, **kwargs)
+        except BrokenPipeError as exc:  # whoever reads the output, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the rest of it goes at exit
+            raise typer.Exit(1) from exc
         except (P2PError, KeyboardInterrupt, OSError, MemoryError) as exc:
             # An import that is interrupted says that it failed; what stopped it is only in the chain.
             stop = next((cause for cause in causes(exc) if isinstance(cause, KeyboardInterrupt)), None)

@@ -48,5 +48,5 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items()) or "-"
     if isinstance(value, list):
-        return ", ".join(_text(inner) for inner in value) or "-"
+        return "; ".join(_text(inner) for inner in value) or "-"
     return "-" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -303,3 +304,12 @@ def test_debug_shows_the_traceback(tmp_path):
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert "does not exist" in result.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(checkpoint):
+    """As in ``p2p info … | head -1``."""
+    command = [sys.executable, "-u", "-m", "p2p_deploy", "info", str(checkpoint)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == b""
