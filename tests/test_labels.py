@@ -243,6 +243,12 @@ def test_a_size_that_is_in_the_weights_cannot_be_changed(tmp_path):
     assert export_checkpoint(path, tmp_path / "x.onnx").spec.fixed_size == (64, 128)
 
 
+def test_export_says_what_it_recognised(checkpoint, tmp_path):
+    result = invoke("export", checkpoint, "-o", tmp_path, "--size", "64x64", "--arch-labels", "5")
+    assert "recognised: the global generator of pix2pixHD; 1 blocks, 3 downs, ngf 4, instance norm" in result.stderr
+    assert "assumed: pixels are -1 to 1" in result.stderr
+
+
 def test_info_says_what_was_inferred_and_what_was_assumed(checkpoint):
     said = invoke("info", checkpoint).stdout
     for words in (

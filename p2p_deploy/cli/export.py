@@ -270,6 +270,8 @@ def onnx_path(checkpoint: Path, output: Path | None) -> Path:
 
 def print_report(report: ExportReport) -> None:
     """What was written, and how it compares."""
+    if report.inferred:
+        say(f"recognised: {report.family}; {'; '.join(report.inferred)}")
     for sentence in report.assumed:
         say(f"assumed: {sentence}")
     for warning in report.warnings:
