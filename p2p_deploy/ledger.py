@@ -25,6 +25,7 @@ class InputState:
 
     Attributes:
         job: what is read and what is written.
+        stamp: by what its files will be known again, taken before they are read.
         source: None until it is opened.
         sink: of a video, from its first frame on.
         expected: frames its header promises; 0 when unknown.
@@ -39,6 +40,7 @@ class InputState:
     """
 
     job: Job
+    stamp: Any
     source: FrameSource | None = None
     sink: FrameSink | None = None
     expected: int = 0
@@ -75,7 +77,7 @@ class Ledger:
 
     def start(self, job: Job) -> InputState:
         """Open the account of an input."""
-        state = InputState(job)
+        state = InputState(job, self.stamps(job))
         self.unfinished.add(state)
         return state
 
@@ -127,7 +129,7 @@ class Ledger:
                 "notes": sorted(state.notes),
                 "error": sentence,
                 "model": self.model,
-                "input_stamp": self.stamps(state.job),
+                "input_stamp": state.stamp,
                 "output_stamp": stamp(state.job.output) if whole else None,
             }
         )

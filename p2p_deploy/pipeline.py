@@ -26,7 +26,6 @@ from pathlib import Path
 from p2p_deploy import stages
 from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import ItemFailed, P2PError
-from p2p_deploy.files import sha256
 from p2p_deploy.jobs import Job, plan_jobs
 from p2p_deploy.ledger import InputState, Ledger
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
@@ -82,7 +81,7 @@ def run(
     maps_of_instances = Path(instances) if instances is not None else None
     stages.check_instances(model.spec, Path(source), maps_of_instances)
     jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume)
-    fingerprint = sha256(model.path) if model.path and jobs.folder else ""
+    fingerprint = model.fingerprint() if jobs.folder else ""
     stamps = functools.partial(stages.input_stamp, instances=maps_of_instances)
     if resume:
         remove_leftovers(jobs)

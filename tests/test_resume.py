@@ -14,6 +14,7 @@ from support import ROOT, leftovers, make_clip, photo_crops, read_record, write_
 
 import p2p_deploy
 from p2p_deploy.bench.builtin import write_identity
+from p2p_deploy.media.images import ImageSource
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -85,6 +86,21 @@ def test_what_changed_is_done_again_and_nothing_else(model, inputs, tmp_path, ch
     assert (again.done, again.skipped) == (1, 12)
     assert (out / "005.png").read_bytes() == broken.read_bytes() or change != "input"
     assert again.complete
+
+
+def test_an_input_that_changes_while_it_is_run_is_done_again(model, inputs, tmp_path, monkeypatch):
+    decode = ImageSource.decode
+
+    def changing(source, item):
+        found = decode(source, item)
+        if source.path.name == "003.png":
+            source.path.write_bytes((inputs / "004.png").read_bytes() + b" ")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageSource, "decode", changing)
+        assert p2p_deploy.run(model, inputs, tmp_path / "out").done == 13
+    assert p2p_deploy.run(model, inputs, tmp_path / "out", resume=True).done == 1
 
 
 def test_new_inputs_are_done(model, inputs, tmp_path):

@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 
 from p2p_deploy.errors import Failed, SpecError
+from p2p_deploy.files import sha256
 from p2p_deploy.spec import ModelSpec
 
 
@@ -122,6 +123,10 @@ class Backend(ABC):
                 f"{count} batches of {capacity} frames of {height}x{width} pixels do not fit into memory. Take a "
                 "smaller --batch."
             ) from exc
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file it was opened from; empty where that is not known."""
+        return sha256(self.path) if self.path else ""
 
     @abstractmethod
     def submit(self, slot: Slot) -> None:

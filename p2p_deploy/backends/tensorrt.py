@@ -236,6 +236,10 @@ class TensorRTBackend(Backend):
         assert isinstance(slot, TensorRTSlot)
         slot.lane.wait()
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the plan, which was held against its sidecar when it was opened."""
+        return self._sidecar.plan_sha256
+
     def versions(self) -> dict[str, str]:
         """Flavour and version, the GPU, and how CUDA graphs are used."""
         if not self._cuda_graphs:

@@ -16,7 +16,6 @@ from p2p_deploy.export.reference import Reference
 from p2p_deploy.export.verify import Quality, compare
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.precision import CONVOLUTIONS, DTYPES, Precision, at_precision, multiply_accumulates
-from p2p_deploy.spec import ModelSpec
 
 PrecisionChoice = Literal["fp32", "fp16", "bf16", "auto"]
 # A value this far below what half can hold leaves room for pictures that were not among those checked.
@@ -57,35 +56,30 @@ class Candidate:
         }
 
 
-def judge(
-    reference: Reference, spec: ModelSpec, choice: PrecisionChoice, *, min_psnr: float, bf16: bool
-) -> list[Candidate]:
+def judge(reference: Reference, choice: PrecisionChoice, *, min_psnr: float, bf16: bool) -> list[Candidate]:
     """Judge candidates in order until one passes; the last one is the one to take, if its ``failure`` is None.
 
     Half precisions are judged by emulation, because CPU runtimes compute them in float32.
 
     Args:
         reference: the generator, the images to judge on, and what it gives for them.
-        spec: what the generator is.
         choice: one precision, or ``auto`` for fp16, fp16 with more islands, bf16, fp32.
         min_psnr: decibels that a half precision must reach.
         bf16: whether ``auto`` may take it: whether what will run the network can.
     """
     tried: list[Candidate] = []
-    for precision, islands in _candidates(reference, spec, choice, bf16):
-        tried.append(_judge(reference, spec, precision, islands, min_psnr))
+    for precision, islands in _candidates(reference, choice, bf16):
+        tried.append(_judge(reference, precision, islands, min_psnr))
         if tried[-1].failure is None:
             break
     return tried
 
 
-def _judge(
-    reference: Reference, spec: ModelSpec, precision: Precision, islands: tuple[str, ...], min_psnr: float
-) -> Candidate:
+def _judge(reference: Reference, precision: Precision, islands: tuple[str, ...], min_psnr: float) -> Candidate:
     if precision == "fp32":
         return Candidate.exact()
     network = at_precision(reference.generator, precision, islands)
-    emulation = Emulation(FrameModel(network, spec.with_io("uint8"), DTYPES[precision]))
+    emulation = Emulation(FrameModel(network, reference.spec, DTYPES[precision]))
     quality = compare(reference.outputs, emulation, reference.inputs, emulation)
     share = 1.0
     if islands:
@@ -98,7 +92,7 @@ def _judge(
 
 
 def _candidates(
-    reference: Reference, spec: ModelSpec, choice: PrecisionChoice, bf16: bool
+    reference: Reference, choice: PrecisionChoice, bf16: bool
 ) -> Iterator[tuple[Precision, tuple[str, ...]]]:
     if choice != "auto":
         yield choice, ()

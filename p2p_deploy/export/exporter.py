@@ -128,7 +128,7 @@ def export_checkpoint(
         choice = options.precision or ("fp16" if options.trt else "fp32")
         # ONNX Runtime has no bf16 convolutions on the CPU, TensorRT for RTX no transposed ones.
         bf16 = flavour is not None and flavour.name == "tensorrt"
-        tried = judge(reference, spec, choice, min_psnr=options.min_psnr, bf16=bf16)
+        tried = judge(reference, choice, min_psnr=options.min_psnr, bf16=bf16)
         taken = take(tried)
         with delivering(output) as folder:
             work = _Work(folder, output, spec, reference, taken, options, on_step)

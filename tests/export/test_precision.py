@@ -162,11 +162,11 @@ class TestEmulation:
 
 class TestChoice:
     def judged(self, generator, spec, choice, min_psnr=40.0):
-        return choose.judge(make_reference(generator, spec, None), spec, choice, min_psnr=min_psnr, bf16=True)
+        return choose.judge(make_reference(generator, spec, None), choice, min_psnr=min_psnr, bf16=True)
 
     def test_an_ordinary_network_takes_fp16(self, varied):
-        reference, spec = varied
-        (candidate,) = choose.judge(reference, spec, "auto", min_psnr=40, bf16=True)
+        reference, _ = varied
+        (candidate,) = choose.judge(reference, "auto", min_psnr=40, bf16=True)
         assert (candidate.precision, candidate.islands, candidate.half_share) == ("fp16", (), 1.0)
         assert candidate.quality.non_finite == 0
         assert candidate.quality.psnr_db > 45
@@ -193,9 +193,9 @@ class TestChoice:
         assert "would be in half" in candidate.failure
 
     def test_a_bar_that_no_half_reaches_leaves_fp32(self, varied):
-        reference, spec = varied
+        reference, _ = varied
         for bf16, between in ((True, ["bf16"]), (False, [])):
-            tried = choose.judge(reference, spec, "auto", min_psnr=200, bf16=bf16)
+            tried = choose.judge(reference, "auto", min_psnr=200, bf16=bf16)
             assert [candidate.precision for candidate in tried] == ["fp16", "fp16", *between, "fp32"]
             assert choose.take(tried).precision == "fp32"
 
