@@ -56,8 +56,8 @@ def inputs_of(
             f"the {channels} input channels are {what}: {labels} classes, the usual way with {family}; otherwise say "
             "--arch-labels N, 0 for an image"
         )
-        if not image and channels in _NUMBERING:
-            assumed.append(_NUMBERING[channels])
+    if not image and channels in _NUMBERING:
+        assumed.append(_NUMBERING[channels])
     if features and assume.encoded is None:
         assumed.append(f"the {features} channels of an encoder are zeros; others with --arch-encoded FILE.npy")
     return label_inputs(labels, edges=edges), features, assumed
