@@ -6,7 +6,7 @@ from pathlib import Path
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import images
-from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item
+from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item, ReadOptions, WriteOptions
 from p2p_deploy.media.containers import CONTAINERS
 
 IMAGE_SUFFIXES = images.SUFFIXES
@@ -20,6 +20,8 @@ __all__ = [
     "FrameSink",
     "FrameSource",
     "Item",
+    "ReadOptions",
+    "WriteOptions",
     "is_video",
     "open_sink",
     "open_source",
@@ -31,7 +33,7 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def open_source(path: Path) -> FrameSource:
+def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource:
     """Open a media file for reading; the suffix says which kind.
 
     Raises:
@@ -40,11 +42,11 @@ def open_source(path: Path) -> FrameSource:
     if is_video(path):
         from p2p_deploy.media.video_source import VideoSource
 
-        return VideoSource(path)
-    return images.ImageSource(path)
+        return VideoSource(path, options)
+    return images.ImageSource(path, options)
 
 
-def open_sink(path: Path, source: FrameSource) -> FrameSink:
+def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOptions()) -> FrameSink:
     """Make the sink that writes what becomes of ``source`` to ``path``."""
     if is_video(path):
         from p2p_deploy.media.video_sink import VideoSink
@@ -52,5 +54,5 @@ def open_sink(path: Path, source: FrameSource) -> FrameSink:
 
         if not isinstance(source, VideoSource):
             raise ItemFailed(f"{source.path} is a still image, and {path.name} would be a video.")
-        return VideoSink(path, source)
-    return images.ImageSink(path)
+        return VideoSink(path, source, options)
+    return images.ImageSink(path, options)

@@ -29,7 +29,7 @@ class Item:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """Everything about a decoded frame but its pixels.
 
@@ -42,6 +42,9 @@ class Frame:
         time_base: seconds per unit.
         notes: what was lost in reading it, e.g. ``alpha channel dropped``.
         depth: bits a channel, 8 or 16.
+        alpha: (H, W, 1) of that depth, opaque at the largest number; carried to outputs that can hold it.
+        profile: the ICC profile that the colours are meant in.
+        exif: the EXIF block, its orientation made the upright one, since pixels are given upright.
     """
 
     index: int
@@ -52,6 +55,36 @@ class Frame:
     time_base: Fraction = Fraction(1)
     notes: tuple[str, ...] = ()
     depth: int = 8
+    alpha: Pixels | None = None
+    profile: bytes | None = None
+    exif: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How inputs are read.
+
+    Attributes:
+        max_pixels: height x width of the largest picture or video frame that is decoded; a file of a few kilobytes can
+            announce one that fills any memory. The default is the number at which Pillow refuses.
+    """
+
+    max_pixels: int = 178_956_970
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How outputs are written; None is the format's own default.
+
+    Attributes:
+        quality: of JPEG, WebP and AVIF, from 1 to 100.
+        codec: of videos, one of ``containers.CODECS``.
+        crf: of videos, constant rate factor of the codec; smaller is better.
+    """
+
+    quality: int | None = None
+    codec: str | None = None
+    crf: int | None = None
 
 
 class FrameSource(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.files import temporary_name, write_failure
-from p2p_deploy.media.base import EndOfStream, Frame, Item
+from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions, WriteOptions
 from p2p_deploy.pixels import Pixels, to_depth
 
 _EXTRA_SAMPLES = 338  # tag of a TIFF
@@ -121,7 +121,7 @@ class ImageSource:
 
     sequential = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = ReadOptions()) -> None:
         self.path = path
         self.expected_frames: int | None = 1
         self.damage: str | None = None
@@ -144,7 +144,7 @@ class ImageSource:
 class ImageSink:
     """One image file; the suffix of ``path`` says the format."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: WriteOptions = WriteOptions()) -> None:
         self.path = path
         self._temporary = temporary_name(path)
 

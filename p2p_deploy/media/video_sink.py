@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange
 
 from p2p_deploy.errors import ItemFailed, P2PError
 from p2p_deploy.files import DISK_ERRORS, temporary_name, write_failure
-from p2p_deploy.media.base import Frame
+from p2p_deploy.media.base import Frame, WriteOptions
 from p2p_deploy.media.containers import CONTAINERS, Container
 from p2p_deploy.media.video_source import EXACT, FFMPEG_ERRORS, OPEN_OPTIONS, VideoSource, reason, usual_matrix
 from p2p_deploy.pixels import Pixels
@@ -30,7 +30,7 @@ class VideoSink:
     Audio packets are copied, not re-encoded, and interleaved as the frames are written.
     """
 
-    def __init__(self, path: Path, source: VideoSource) -> None:
+    def __init__(self, path: Path, source: VideoSource, options: WriteOptions = WriteOptions()) -> None:
         self.path = path
         self._source = source.path
         self._info = source.info

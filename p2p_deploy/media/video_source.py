@@ -16,7 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from p2p_deploy.errors import ItemFailed
-from p2p_deploy.media.base import EndOfStream, Frame, Item
+from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions
 from p2p_deploy.media.containers import CONTAINERS, READERS
 from p2p_deploy.media.cut import missing_bytes
 from p2p_deploy.pixels import Pixels
@@ -68,7 +68,7 @@ class VideoSource:
 
     sequential = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = ReadOptions()) -> None:
         self.path = path
         self.damage: str | None = None
         self._ended = False
