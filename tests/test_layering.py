@@ -18,7 +18,7 @@ LAYERS = (
     ("frame_model", "precision"),
     ("backends",),
     ("ledger", "export", "diagnosis", "inspection"),
-    ("stages", "resume"),
+    ("stages", "resume", "gallery"),
     ("pipeline",),
     ("bench",),
     ("demo",),

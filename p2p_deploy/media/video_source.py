@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ _BT709, _BT601, _UNSPECIFIED = 1, 6, 2  # AVCOL_SPC
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # Most of PyAV's exceptions are OSErrors or ValueErrors too, but not all.
 FFMPEG_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+SEEK_FRAMES = 600  # decoded at most after a seek; encoders set a key frame every 250 or sooner
 OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": READERS}
 
 
@@ -90,7 +93,7 @@ class VideoSource:
         if self._stream.codec_context is None:
             raise ItemFailed(f"{self.path} has video in a format that FFmpeg has no decoder for.")
         self._stream.thread_type = "AUTO"
-        self._frames = self._decoded()
+        self._frames: Iterator[Any] = self._decoded()
         self.expected_frames: int | None = self._stream.frames or None
         self.info = _video_info(self._stream)
         self._notes = _losses(self.path, self._container, self._stream)
@@ -119,6 +122,21 @@ class VideoSource:
             raise EndOfStream from exc
         self._finish(self._missing_end(item.index) or self._cut() or self._corruption())
         raise EndOfStream
+
+    def seek(self, seconds: Fraction) -> None:
+        """Go on with the first frame shown at or after a time, decoding from the key frame before it.
+
+        From here on frames are known by their time stamps, ``damage`` means nothing, and the stream ends after
+        ``SEEK_FRAMES``: a clip may have one key frame in ten hours.
+
+        Raises:
+            ItemFailed: FFmpeg cannot find its way in this file.
+        """
+        units = min(math.ceil(seconds / self.info.time_base), 2**62)  # FFmpeg counts in 64 bits
+        with _refusing(self.path):
+            self._container.seek(units, stream=self._stream)
+        near = itertools.islice(self._decoded(), SEEK_FRAMES)
+        self._frames = itertools.dropwhile(lambda frame: frame.pts is not None and frame.pts < units, near)
 
     def _decoded(self) -> Iterator[Any]:
         """Frames in the order they are shown.
