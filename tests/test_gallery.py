@@ -225,16 +225,18 @@ def test_the_last_line_about_an_input_counts(tmp_path):
         out,
         {"input": "000.png", "status": "failed", "error": "it broke", "output": None},
         {"input": "x.png", "status": "failed", "error": "not yet", "output": None},
+        {"input": "y.png", "status": "failed", "error": "not yet", "output": None},
         {"input": "clip.mp4", "status": "interrupted", "error": "was not finished", "output": None},
-        summary={"inputs_total": 5, "skipped": 2, "failed": 2, "interrupted": True},
+        summary={"inputs_total": 6, "skipped": 2, "failed": 3, "interrupted": True},
     )
     record(
         out,
         {"input": "x.png", "output": str(out / "001.png"), "status": "partial", "error": "ends early"},
-        summary={"inputs_total": 5, "skipped": 2, "partial": 1, "failed": 1},
+        {"input": "y.png", "output": str(out / "002.png")},
+        summary={"inputs_total": 6, "skipped": 2, "done": 1, "partial": 1, "failed": 1},
     )
     page = opened(source, out)
-    assert page.names == ["001.png", "002.png", "x.png"]
+    assert page.names == ["001.png", "002.png", "x.png", "y.png"]
     assert "000.png failed it broke" in page.text
     assert "x.png incomplete ends early" in page.text
     assert "not yet" not in page.text
