@@ -179,6 +179,10 @@ class TensorRTBackend(Backend):
         self._releases += [slot.release for slot in slots]
         return [*slots]
 
+    def admits(self, size: tuple[int, int]) -> bool:
+        """Whether one of the plan's profiles has this size."""
+        return any(profile.admits(profile.batch[0], *size) for profile in self.profiles)
+
     def _new_lane(self, sizes: Sequence[int]) -> Lane:
         refusals = self._graph_refusals if self._cuda_graphs and not self._rtx else None
         return Lane(self._device, self._new_context, self._names, sizes, self._log, refusals)
