@@ -194,9 +194,10 @@ class Device:
     def _in_parts(self, slot: Slot, reason: OutOfMemory) -> None:
         """Compute a batch that there was no memory for in smaller ones, down to tiles of one image."""
         if slot.count > 1:
-            self.batch.limit(slot.count // 2)
-            for start in range(0, slot.count, self.batch.most):
-                rows = slice(start, min(start + self.batch.most, slot.count))
+            half = slot.count // 2
+            self.batch.limit(half)
+            for start in range(0, slot.count, half):
+                rows = slice(start, min(start + half, slot.count))
                 part = self.backend.slots(1, rows.stop - rows.start, slot.size)[0]
                 self._part(part, [array[rows] for array in slot.inputs])
                 slot.output[rows] = part.output[: part.count]
