@@ -33,11 +33,13 @@ class BatchSize:
     as long as it gains; then the smallest is kept that comes within 2 % of the best.
 
     Attributes:
+        asked: what the user wants, or None.
         most: images that a slot has room for.
         now: images that the next batch should have.
     """
 
     def __init__(self, asked: int | None) -> None:
+        self.asked = asked
         self.most = asked or MOST
         self.now = asked or 1
         self._settled = asked is not None
@@ -103,7 +105,7 @@ class Device:
 
     def capacity(self, size: Size) -> int:
         """Images of (height, width) that a slot has room for."""
-        if self._fitting.same_for_all is not None and self.batch.most <= MOST:
+        if self.batch.asked and self._fitting.same_for_all is not None:
             return self.batch.most
         height, width = size
         spec = self.backend.spec
@@ -111,7 +113,7 @@ class Device:
             int(np.prod(image.shape(height, width))) * np.dtype(image.dtype).itemsize
             for image in (*spec.inputs, spec.output)
         )
-        return max(1, min(self.batch.most, SLOT_BYTES // each))
+        return max(1, min(self.batch.most, self.backend.most_frames(size), SLOT_BYTES // each))
 
     def take(self, size: Size) -> Slot | None:
         """A free slot for images of this size, or None; where all are of other sizes, one of them is replaced."""

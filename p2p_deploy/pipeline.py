@@ -81,7 +81,7 @@ def run(
     maps_of_instances = Path(instances) if instances is not None else None
     stages.check_instances(spec, Path(source), maps_of_instances)
     room = available_memory() // 2 // BYTES_PER_PIXEL if models[0].device == "cpu" else 2**40
-    fitting = Fitting(spec, options.fit, room, models[0].admits)
+    fitting = Fitting(spec, options.fit, room, lambda size: models[0].most_frames(size) > 0)
     jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume)
     fingerprint = models[0].fingerprint() if jobs.folder else ""
     stamps = functools.partial(stages.input_stamp, instances=maps_of_instances)

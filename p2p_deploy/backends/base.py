@@ -141,9 +141,9 @@ class Backend(ABC):
                 "smaller --batch."
             ) from exc
 
-    def admits(self, size: tuple[int, int]) -> bool:
-        """Whether the runtime takes images of this (height, width), which suits the network."""
-        return True
+    def most_frames(self, size: tuple[int, int]) -> int:
+        """How many images of (height, width) it takes at once; 0 where it does not take that size."""
+        return 2**31
 
     def fingerprint(self) -> str:
         """SHA-256 of the file it was opened from; empty where that is not known."""

@@ -90,6 +90,7 @@ def run(
     """
     from p2p_deploy.pipeline import run as run_pipeline
 
+    images, threads = parse_count(batch, "--batch"), parse_count(workers, "--workers")
     quiet_codecs()
     with (
         open_model(model, device, rebuild=rebuild, trust_plan=trust_plan) as backend,
@@ -107,8 +108,8 @@ def run(
             backend,
             source,
             out,
-            batch=parse_count(batch, "--batch"),
-            workers=parse_count(workers, "--workers"),
+            batch=images,
+            workers=threads,
             fit=fit.value,
             fail_fast=fail_fast,
             recursive=recursive,
