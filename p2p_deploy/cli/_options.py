@@ -59,7 +59,7 @@ def parse_count(text: str, option: str) -> int | None:
     """A number from 1 on, or None for ``auto``."""
     if text == "auto":
         return None
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < 1:
         raise typer.BadParameter(f"expected a number from 1 on, or auto, got {text!r}", param_hint=f"'{option}'")
     return int(text)
 
