@@ -26,7 +26,7 @@ from pathlib import Path
 from p2p_deploy import stages
 from p2p_deploy.backends.base import Backend, Slot, available_cores
 from p2p_deploy.errors import ItemFailed, P2PError
-from p2p_deploy.jobs import Job, plan_jobs
+from p2p_deploy.jobs import JobList, plan_jobs
 from p2p_deploy.ledger import InputState, Ledger
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
 from p2p_deploy.media import EndOfStream, Frame, FrameSource, Item, is_video
@@ -91,7 +91,7 @@ def run(
     ledger = Ledger(jobs, record, model.size, fingerprint, stamps)
     started = time.perf_counter()
     try:
-        run_ = _Run(model, jobs.jobs, ledger, cancel or threading.Event(), maps_of_instances)
+        run_ = _Run(model, jobs, ledger, cancel or threading.Event(), maps_of_instances)
         run_.run(slots, lambda: on_progress(ledger.progress()))
         ledger.summary.seconds = time.perf_counter() - started
         record.append({"summary": ledger.summary.to_dict()})
@@ -120,7 +120,7 @@ class _Run:
     def __init__(
         self,
         model: Backend,
-        jobs: tuple[Job, ...],
+        jobs: JobList,
         ledger: Ledger,
         cancel: threading.Event,
         instances: Path | None,
