@@ -34,6 +34,8 @@ def run(
     workers: int | None = None,
     fit: Fit = "auto",
     fail_fast: bool = False,
+    ext: str = "png",
+    limit: int | None = None,
     read: ReadOptions = ReadOptions(),
     write: WriteOptions = WriteOptions(),
     recursive: bool = False,
@@ -58,6 +60,8 @@ def run(
             the model takes, and cut back; ``tile``; or ``auto``: resize for a model of one size, else pad, and tiles
             for what does not fit into memory.
         fail_fast: stop at the first input that fails.
+        ext: format of images, see ``jobs.plan_jobs``.
+        limit: do only so many inputs, the first ones.
         read: how inputs are read.
         write: how outputs are written.
         recursive: descend into sub-folders.
@@ -82,7 +86,9 @@ def run(
     stages.check_instances(spec, Path(source), maps_of_instances)
     room = available_memory() // 2 // BYTES_PER_PIXEL if models[0].device == "cpu" else 2**40
     fitting = Fitting(spec, options.fit, room, lambda size: models[0].most_frames(size) > 0)
-    jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume)
+    jobs = plan_jobs(
+        Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume, ext=ext, limit=limit
+    )
     fingerprint = models[0].fingerprint() if jobs.folder else ""
     stamps = functools.partial(stages.input_stamp, instances=maps_of_instances)
     if resume:
@@ -98,7 +104,7 @@ def run(
     started = time.perf_counter()
     try:
         loop = Loop(devices, fitting, ledger, options, inbox, cancel or threading.Event(), maps_of_instances)
-        loop.run(jobs.jobs, lambda: on_progress(ledger.progress()))
+        loop.run(jobs, lambda: on_progress(ledger.progress()))
         ledger.summary.seconds = time.perf_counter() - started
         loop.account(ledger.summary)
         record.append({"summary": ledger.summary.to_dict()})

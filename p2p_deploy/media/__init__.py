@@ -25,12 +25,18 @@ __all__ = [
     "is_video",
     "open_sink",
     "open_source",
+    "output_suffix",
 ]
 
 
 def is_video(path: Path) -> bool:
     """Whether the suffix is a video container's."""
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def output_suffix(suffix: str) -> str:
+    """The suffix of what becomes of a video whose name ends in ``suffix``, in whichever case it is."""
+    return suffix
 
 
 def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource:
