@@ -61,7 +61,14 @@ def decode_image(data: bytes, max_pixels: int) -> Decoded:
     if header.format == "GIF":
         return _split(_decode_with_pillow(data), header, ())
     said: list[str] = []
-    image, kinds, blocks = _decode_with_opencv(data, header, said)
+    try:
+        image, kinds, blocks = _decode_with_opencv(data, header, said)
+    except Unreadable:
+        if header.format != "AVIF":
+            raise
+        # OpenCV knows the format by the first 500 bytes, and does not where what is pointed at lies just behind them.
+        image, kinds, blocks = _decode_with_pillow(data), (), ()
+        said.append("EXIF dropped: not read from this AVIF")
     profile, exif, orientation = header.profile, None, header.orientation
     for kind, block in zip(kinds, blocks, strict=True):
         if kind == cv2.IMAGE_METADATA_EXIF:
