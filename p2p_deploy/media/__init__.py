@@ -53,7 +53,11 @@ def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource
 
 
 def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOptions()) -> FrameSink:
-    """Make the sink that writes what becomes of ``source`` to ``path``."""
+    """Make the sink that writes what becomes of ``source`` to ``path``.
+
+    Raises:
+        ItemFailed: that format does not hold it.
+    """
     if is_video(path):
         from p2p_deploy.media.video_sink import VideoSink
         from p2p_deploy.media.video_source import VideoSource
@@ -61,4 +65,13 @@ def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOpti
         if not isinstance(source, VideoSource):
             raise ItemFailed(f"{source.path} is a still image, and {path.name} would be a video.")
         return VideoSink(path, source, options)
+    pages = source.pages if isinstance(source, images.ImageSource) else 1
+    if pages > 1 and path.suffix.lower() in images.TIFF_SUFFIXES:
+        from p2p_deploy.media.tiff_sink import TiffSink
+
+        return TiffSink(path)
+    if pages > 1:
+        raise ItemFailed(
+            f"{source.path} holds {pages} pages, and {path.suffix[1:].upper()} one. Run with --ext same (or tiff)."
+        )
     return images.ImageSink(path, options)
