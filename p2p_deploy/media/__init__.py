@@ -7,10 +7,10 @@ from pathlib import Path
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import images
 from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item, ReadOptions, WriteOptions
-from p2p_deploy.media.containers import CONTAINERS
+from p2p_deploy.media.containers import CONTAINERS, READ_ONLY, output_suffix
 
 IMAGE_SUFFIXES = images.SUFFIXES
-VIDEO_SUFFIXES = tuple(CONTAINERS)
+VIDEO_SUFFIXES = (*CONTAINERS, *READ_ONLY)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -25,6 +25,7 @@ __all__ = [
     "is_video",
     "open_sink",
     "open_source",
+    "output_suffix",
 ]
 
 
