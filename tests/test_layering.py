@@ -34,7 +34,7 @@ HEAVY = {
     "onnxruntime": {"backends.onnxruntime"},
     "onnx": set(),
     "av": {
-        *("media.ffmpeg", "media.encoders", "media.colour"),
+        *("media.ffmpeg", "media.encoders", "media.colour", "media.sound"),
         *("media.video_info", "media.video_sink", "demo.clips", "diagnosis"),
     },
     "tensorrt": set(),

@@ -21,6 +21,7 @@ class Container:
             range, BT.709 from 720 lines up and BT.601 below, and that is what is written.
         sounds: audio codecs whose packets can be copied into it in step with the pictures, by the start of FFmpeg's
             name; none named means all that FFmpeg puts into it.
+        lossless_sound: whether sound that cannot be copied is written as FLAC; else it is left out.
         chapters: whether it stores chapters.
         matroska: whether it is a kind of Matroska: time stamps are whole milliseconds, those of sound may be equal, and
             the shape of a pixel is in the header.
@@ -32,6 +33,7 @@ class Container:
     time_stamps: bool = True
     colour_tags: bool = True
     sounds: tuple[str, ...] = ()
+    lossless_sound: bool = False
     chapters: bool = True
     matroska: bool = False
 
@@ -70,7 +72,7 @@ CONTAINERS = {
     ".mp4": Container("mp4", in_order=True),
     ".m4v": Container("mp4", in_order=True),
     ".mov": Container("mov", in_order=True),
-    ".mkv": Container("matroska", matroska=True),
+    ".mkv": Container("matroska", lossless_sound=True, matroska=True),
     # H.264 in AVI is read back with guessed time stamps.
     ".avi": Container(
         "avi", "mpeg4", time_stamps=False, colour_tags=False, sounds=("pcm_", "mp2", "mp3"), chapters=False

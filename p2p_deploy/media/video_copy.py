@@ -1,4 +1,4 @@
-"""What goes from one video file to another as it is: sound, subtitles, chapters, and what a person wrote about it."""
+"""What goes from one video file to another beside the pictures: sound, subtitles, chapters, a person's words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from p2p_deploy.media.containers import Container
 from p2p_deploy.media.ffmpeg import FFMPEG_ERRORS, open_input
+from p2p_deploy.media.sound import RecodedSound
 from p2p_deploy.media.video_info import Clock
 
 # What a person wrote about a file; the rest is about how its bytes lie, which is no longer true.
@@ -33,6 +34,7 @@ class StreamCopy:
         self._container = open_input(path)
         self._targets: dict[int, Any] = {}
         self._clocks: dict[int, Clock] = {}
+        self._recoded: dict[int, RecodedSound] = {}
         self.notes: list[str] = []
         try:
             streams = self._container.streams
@@ -55,6 +57,10 @@ class StreamCopy:
         for stream in streams:
             codec = stream.codec_context.name if stream.codec_context else ""
             target = self._target(stream, codec)
+            if target is None and codec and stream.type == "audio" and self._kind.lossless_sound:
+                sound = self._recoded[stream.index] = RecodedSound(stream, self._output)
+                target = sound.target
+                self.notes.append(f"sound in {codec} written as FLAC: {self._kind.muxer} cannot take it")
             if target is None:
                 dropped.add(codec or "an unknown codec")
                 continue
@@ -109,9 +115,29 @@ class StreamCopy:
             packet.dts = clock.place(before, packet.duration or 0)
             if packet.pts is not None:
                 packet.pts += packet.dts - before
-            packet.stream = self._targets[packet.stream.index]
-            self._output.mux(packet)
+            target = self._targets[packet.stream.index]
+            if packet.stream.index in self._recoded:
+                self._output.mux(self._recoded[packet.stream.index].packets(packet))
+            elif not self._before_start(packet, target):
+                packet.stream = target
+                self._output.mux(packet)
             self._next = self._read()
+        for sound in self._recoded.values():
+            self._output.mux(sound.packets(None))
+        self._recoded = {}
+
+    def _before_start(self, packet: Any, target: Any) -> bool:
+        """Whether a packet is over before time 0: an encoder's run-up, which MP4 hides and Matroska cannot.
+
+        FFmpeg would move all pictures back instead. Of Opus it knows how long the run-up is.
+        """
+        hidden = self._kind.matroska and self._container.format.name.startswith("mov")
+        if not hidden or packet.pts is None or packet.pts >= 0 or target.codec_context.name == "opus":
+            return False
+        if packet.pts + (packet.duration or 0) <= 0:
+            return True
+        packet.pts = packet.dts = 0
+        return False
 
     def close(self) -> None:
         """Close the file."""
