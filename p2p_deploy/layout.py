@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p_deploy.listing import suffix_of
-from p2p_deploy.media import VIDEO_SUFFIXES, output_suffix
+from p2p_deploy.media import VIDEO_SUFFIXES, images, output_suffix
 
 # What images can be written as; some formats are only read.
-WRITTEN_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
+WRITTEN_SUFFIXES = frozenset(images.WRITTEN_SUFFIXES)
 _CHUNK = 4096
 
 Keys = NDArray[np.int64]

@@ -98,6 +98,8 @@ class Outlet:
             state.error = state.error or str(outcome)
             if state.sink is not None:
                 state.sink.abort()
+        if state.sink is not None:
+            state.notes.update(state.sink.notes)
         self._ledger.finish(state)
 
     def record_quietly(self, places: Sequence[Place], tally: Tally) -> None:

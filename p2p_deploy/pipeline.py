@@ -6,6 +6,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from p2p_deploy import stages
@@ -16,7 +17,7 @@ from p2p_deploy.jobs import plan_jobs
 from p2p_deploy.ledger import Ledger
 from p2p_deploy.loop import Loop, RunOptions
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
-from p2p_deploy.media import ReadOptions, WriteOptions
+from p2p_deploy.media import ReadOptions, WriteOptions, codec_lines, is_video
 from p2p_deploy.resume import remove_leftovers, without_what_is_done
 from p2p_deploy.summary import Progress, RunSummary
 from p2p_deploy.workers import Inbox
@@ -79,21 +80,25 @@ def run(
         InputError, OutputError: nothing was done, and why.
         Failed: a stage or the device failed; outputs that were finished by then are complete and recorded.
     """
-    options = RunOptions(batch, workers, fit, fail_fast, read, write)
     models = [model] if isinstance(model, Backend) else list(model)
     spec = models[0].spec
     maps_of_instances = Path(instances) if instances is not None else None
     stages.check_instances(spec, Path(source), maps_of_instances)
     room = available_memory() // 2 // BYTES_PER_PIXEL if models[0].device == "cpu" else 2**40
+    read = replace(read, deep=spec.input.dtype == "float32")
+    options = RunOptions(batch, workers, fit, fail_fast, read, write)
     fitting = Fitting(spec, options.fit, room, lambda size: models[0].most_frames(size) > 0)
-    jobs = plan_jobs(
-        Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume, ext=ext, limit=limit
-    )
+    jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume, ext=ext, limit=limit)
     fingerprint = models[0].fingerprint() if jobs.folder else ""
     stamps = functools.partial(stages.input_stamp, instances=maps_of_instances)
     if resume:
         remove_leftovers(jobs)
         jobs = without_what_is_done(jobs, fingerprint, stamps)
+    if write.codec or write.crf is not None:
+        from p2p_deploy.media.encoders import check_codec  # loads FFmpeg
+
+        for suffix in {job.output.suffix for job in jobs if is_video(job.output)}:
+            check_codec(suffix, write.codec, write.crf)
     inbox: Inbox = Inbox()
     devices = [Device(backend, options.batch, fitting, inbox) for backend in models]
     size = fitting.same_for_all.size if fitting.same_for_all else None
@@ -104,7 +109,8 @@ def run(
     started = time.perf_counter()
     try:
         loop = Loop(devices, fitting, ledger, options, inbox, cancel or threading.Event(), maps_of_instances)
-        loop.run(jobs, lambda: on_progress(ledger.progress()))
+        with codec_lines.caught():
+            loop.run(jobs, lambda: on_progress(ledger.progress()))
         ledger.summary.seconds = time.perf_counter() - started
         loop.account(ledger.summary)
         record.append({"summary": ledger.summary.to_dict()})

@@ -17,6 +17,7 @@ from p2p_deploy.jobs import Job
 from p2p_deploy.ledger import InputState
 from p2p_deploy.manifest import stamp
 from p2p_deploy.media import Frame, FrameSource, Item, ReadOptions, WriteOptions, maps, open_sink, open_source
+from p2p_deploy.media.image_encoding import writing_notes
 from p2p_deploy.media.images import DEEP_SUFFIXES, DEPTH_LOST
 from p2p_deploy.spec import ModelSpec
 
@@ -197,7 +198,7 @@ def _append(
 def notes_of(place: Place, spec: ModelSpec) -> list[str]:
     """What an image lost or gained on its way through the network."""
     frame, output = place.frame, place.state.job.output
-    notes = list(frame.notes)
+    notes = [*frame.notes, *writing_notes(frame, output, spec.output.channels)]
     fitted = place.layout.note(frame.size)
     if fitted:
         notes.append(fitted)

@@ -42,7 +42,10 @@ HEAVY = {
     "torch": {"generators", "checkpoints", "frame_model", "precision", "backends.torch", "export", "bench.builtin"},
     "onnxruntime": {"backends.onnxruntime"},
     "onnx": set(),
-    "av": {"media.video_source", "media.video_sink", "demo.clips", "diagnosis"},
+    "av": {
+        *("media.ffmpeg", "media.encoders", "media.colour", "media.sound"),
+        *("media.video_info", "media.video_sink", "demo.clips", "diagnosis"),
+    },
     "tensorrt": set(),
     "tensorrt_rtx_bindings": set(),
     "lightning_fabric": set(),

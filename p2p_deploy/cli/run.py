@@ -26,6 +26,17 @@ from p2p_deploy.cli._options import (
 from p2p_deploy.errors import ModelFileError, StalePlan
 
 
+class ImageFormat(StrEnum):
+    """``--ext``."""
+
+    png = "png"
+    jpg = "jpg"
+    webp = "webp"
+    tiff = "tiff"
+    avif = "avif"
+    same = "same"
+
+
 class FitChoice(StrEnum):
     """``--fit``."""
 
@@ -42,7 +53,7 @@ if TYPE_CHECKING:
 
 def run(
     model: Annotated[Path, typer.Argument(help="An .onnx file, a checkpoint (.pt) or a TensorRT .plan.")],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, a video, or a folder of both.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, a video, a folder of both, or a pattern.")],
     out: Annotated[
         Path, typer.Argument(help="The output folder; for a single input also the output file, such as out.jpg.")
     ],
@@ -78,6 +89,22 @@ def run(
         bool,
         typer.Option("--resume", help="Go on with an earlier run: leave out what it has done, redo what has changed."),
     ] = False,
+    ext: Annotated[
+        ImageFormat, typer.Option("--ext", help="Format of images; same keeps each input's own. Videos keep theirs.")
+    ] = ImageFormat.png,
+    quality: Annotated[
+        int | None, typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF, 1 to 100.")
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option("--codec", help="Of videos: h264, h265, av1, vp9, prores, ffv1, …", metavar="NAME")
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option("--crf", min=0, help="Constant rate factor of the codec; smaller is better.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Do only so many inputs, the first ones.")] = None,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Largest picture that is decoded, height times width.")
+    ] = 178_956_970,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -88,6 +115,7 @@ def run(
     Outputs have the size of their inputs. Images become PNG; videos keep their container, frame count, time stamps
     and sound. OUT/p2p-run.jsonl gets a line for each input.
     """
+    from p2p_deploy.media import ReadOptions, WriteOptions
     from p2p_deploy.pipeline import run as run_pipeline
 
     images, threads = parse_count(batch, "--batch"), parse_count(workers, "--workers")
@@ -112,6 +140,10 @@ def run(
             workers=threads,
             fit=fit.value,
             fail_fast=fail_fast,
+            ext=ext.value,
+            limit=limit,
+            read=ReadOptions(max_pixels=max_pixels),
+            write=WriteOptions(quality, codec, crf),
             recursive=recursive,
             overwrite=overwrite,
             resume=resume,

@@ -7,10 +7,10 @@ from pathlib import Path
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import images
 from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item, ReadOptions, WriteOptions
-from p2p_deploy.media.containers import CONTAINERS
+from p2p_deploy.media.containers import CONTAINERS, READ_ONLY
 
 IMAGE_SUFFIXES = images.SUFFIXES
-VIDEO_SUFFIXES = tuple(CONTAINERS)
+VIDEO_SUFFIXES = (*CONTAINERS, *READ_ONLY)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -36,7 +36,7 @@ def is_video(path: Path) -> bool:
 
 def output_suffix(suffix: str) -> str:
     """The suffix of what becomes of a video whose name ends in ``suffix``, in whichever case it is."""
-    return suffix
+    return suffix if suffix.lower() in CONTAINERS else ".mkv"
 
 
 def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource:

@@ -204,6 +204,8 @@ class ImageSource:
 class ImageSink:
     """One image file; the suffix of ``path`` says the format."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, path: Path, options: WriteOptions = WriteOptions()) -> None:
         self.path = path
         self._temporary = temporary_path(os.fspath(path))

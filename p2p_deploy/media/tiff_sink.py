@@ -19,6 +19,8 @@ from p2p_deploy.pixels import Pixels
 class TiffSink:
     """A TIFF of many pages. Memory holds one of them."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._temporary = temporary_path(os.fspath(path))
