@@ -109,8 +109,11 @@ class Places:
         except FileNotFoundError:
             return
         except NotADirectoryError as exc:
+            file = next(above for above in (place, *place.parents) if above.exists())
+            if not file.is_relative_to(self.out):
+                return  # the record will not find a folder to lie in
             raise OutputError(
-                f"{place} is a file, and the outputs need a folder of that name. Choose another place."
+                f"{file} is a file, and the outputs need a folder of that name. Choose another place."
             ) from exc
         if len(there):
             wanted = layout.keys(output for _, output in self._outputs(entries))

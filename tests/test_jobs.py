@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support import place
 
 from p2p_deploy.errors import InputError, ItemFailed, OutputError
 from p2p_deploy.jobs import plan_jobs
@@ -13,13 +14,6 @@ def folder(tmp_path):
     return place(
         tmp_path / "in", "b.jpg", "a.PNG", "clip.mp4", "notes.txt", ".hidden.png", "sub/c.webp", "sub/deeper/d.tif"
     )
-
-
-def place(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
 
 
 def names(plan, out):
