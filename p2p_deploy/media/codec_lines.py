@@ -8,6 +8,7 @@ traced to the thread that caused it; where one came up, the image is decoded aga
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -154,11 +155,12 @@ def _read(descriptor: int, at: int, count: int) -> bytes:
 def _lead_python(old: int, new: int) -> None:
     """Let Python's stderr write to another descriptor, and with it whoever holds it: loggers, progress bars."""
     stream = sys.__stderr__
-    raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    with contextlib.suppress(OSError, ValueError):  # closed, or an object of somebody else's
-        if stream is not None and raw is not None and raw.fileno() == old:
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # there is no buffer between under PYTHONUNBUFFERED
+    with contextlib.suppress(OSError, ValueError):  # closed
+        if stream is not None and isinstance(raw, io.FileIO) and raw.fileno() == old:
             stream.flush()
-            raw.__init__(new, "wb", closefd=False)
+            io.FileIO.__init__(raw, new, "wb", closefd=False)
             raw.name = "<stderr>"
 
 
