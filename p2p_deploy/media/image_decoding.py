@@ -97,7 +97,7 @@ def decode_page(tiff: Tiff, index: int, max_pixels: int) -> Decoded:
     _check(header, max_pixels, *page.tile)
     if page.deep and not page.plain:
         raise Unreadable("is a 16-bit TIFF of neither RGB nor grey; expected one of those, or 8 bits. Convert it first")
-    data = tiff.cut_out(page, most_bytes(max_pixels))
+    data = tiff.cut_out(page, min(page.most_bytes, most_bytes(max_pixels)))
     said = ["EXIF dropped: not read from TIFF"] if EXIF in page.entries else []
     if header.alpha and not page.deep:  # libtiff's conversion blends it over black
         image = _decode_with_pillow(data)

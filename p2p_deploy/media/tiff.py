@@ -92,6 +92,12 @@ class Page(NamedTuple):
         return self.number(_TILE_HEIGHT), self.number(_TILE_WIDTH)
 
     @property
+    def most_bytes(self) -> int:
+        """More than its pixels can take, however badly they are compressed."""
+        bits = sum(self.numbers(_BITS, (1,))) * (self.number(_SAMPLES, 1) if len(self.numbers(_BITS, (1,))) == 1 else 1)
+        return self.number(_HEIGHT) * self.number(_WIDTH) * bits // 4 + (1 << 24)
+
+    @property
     def premultiplied(self) -> bool:
         """Whether colours are stored multiplied by their alpha."""
         return self.number(EXTRA_SAMPLES) == 1
