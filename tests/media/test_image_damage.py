@@ -323,5 +323,5 @@ def test_the_content_says_the_format_and_not_the_suffix(tmp_path):
 
 def test_formats_nobody_asked_for_are_left_alone(tmp_path):
     (tmp_path / "a.png").write_bytes(b"P6 2 1 255\n" + bytes(6))
-    with pytest.raises(ItemFailed, match="no image of a format that is read here"):
+    with pytest.raises(ItemFailed, match="not an image of a format that is read here"):
         read_image(tmp_path / "a.png")
