@@ -16,7 +16,7 @@ from p2p_deploy.media import VIDEO_SUFFIXES, images, output_suffix
 
 # What images can be written as; some formats are only read.
 WRITTEN_SUFFIXES = frozenset(images.WRITTEN_SUFFIXES)
-_CHUNK = 4096
+_CHUNK = 1024
 
 Keys = NDArray[np.int64]
 

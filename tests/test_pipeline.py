@@ -115,11 +115,11 @@ class TestResults:
         assert dict(summary.notes) == {
             "resized to 32x32 and back": 2,
             "grey widened to RGB": 1,
-            "alpha channel dropped": 1,
         }
         assert read_image(tmp_path / "out" / "tall.png")[0].shape == (400, 100, 3)
         assert read_image(tmp_path / "out" / "grey.png")[0].shape == (512, 512, 3)
         assert by_input(tmp_path / "out")["exact.png"]["notes"] == []
+        assert read_image(tmp_path / "out" / "alpha.png")[1] == ("alpha channel dropped",)  # by this reader
 
     def test_a_single_image_becomes_the_named_file(self, model, images, tmp_path):
         summary = p2p_deploy.run(model, tmp_path / "in" / "000.png", tmp_path / "deep" / "result.jpg")

@@ -8,6 +8,7 @@ traced to the thread that caused it; where one came up, the image is decoded aga
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -59,14 +60,16 @@ class _Stderr:
             self._holders -= 1
             foreign = b"" if self._holders else self._let_go()
         if foreign:
-            with contextlib.suppress(OSError):
-                os.write(2, foreign)
+            _pass_on(foreign)
 
     def decode(self, decoder: Callable[[], _T]) -> tuple[_T, bytes]:
         """Run a decoder beside others; what was printed meanwhile, by whomever."""
         with self._free:
             while self._waiting:
                 self._free.wait()
+            if not self._holders:
+                self._catch()
+            self._holders += 1
             self._decoding += 1
         try:
             return self._listen(decoder)
@@ -75,6 +78,10 @@ class _Stderr:
                 self._decoding -= 1
                 if self._waiting:
                     self._free.notify_all()
+                self._holders -= 1
+                foreign = b"" if self._holders else self._let_go()
+            if foreign:
+                _pass_on(foreign)
 
     def decode_alone(self, decoder: Callable[[], _T]) -> tuple[_T, bytes]:
         """Run a decoder while no other runs; what it printed."""
@@ -92,9 +99,9 @@ class _Stderr:
                 self._free.notify_all()
 
     def _listen(self, decoder: Callable[[], _T]) -> tuple[_T, bytes]:
-        before = os.fstat(self._scratch).st_size
+        before = os.lseek(self._scratch, 0, os.SEEK_END)
         result = decoder()
-        grown = os.fstat(self._scratch).st_size - before
+        grown = os.lseek(self._scratch, 0, os.SEEK_END) - before
         if not grown:
             return result, b""
         with self._free:
@@ -151,14 +158,20 @@ def _read(descriptor: int, at: int, count: int) -> bytes:
     return os.read(descriptor, count)
 
 
+def _pass_on(lines: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, lines)
+
+
 def _lead_python(old: int, new: int) -> None:
     """Let Python's stderr write to another descriptor, and with it whoever holds it: loggers, progress bars."""
     stream = sys.__stderr__
-    raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    with contextlib.suppress(OSError, ValueError):  # closed, or an object of somebody else's
-        if stream is not None and raw is not None and raw.fileno() == old:
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # there is no buffer between under PYTHONUNBUFFERED
+    with contextlib.suppress(OSError, ValueError):  # closed
+        if stream is not None and isinstance(raw, io.FileIO) and raw.fileno() == old:
             stream.flush()
-            raw.__init__(new, "wb", closefd=False)
+            io.FileIO.__init__(raw, new, "wb", closefd=False)
             raw.name = "<stderr>"
 
 
@@ -184,14 +197,11 @@ def listened_to(decoder: Callable[[], _T]) -> tuple[_T, str, bool]:
     Returns:
         What it returned; what it said of damage, or an empty string; whether it met a few stray bytes, which are none.
     """
-    _stderr.hold()
-    try:
-        result, said = _stderr.decode(decoder)
-        if not said or not _DAMAGE.search(said):
-            return result, "", False
+    result, said = _stderr.decode(decoder)
+    if not said or not _DAMAGE.search(said):
+        return result, "", False
+    with caught():
         result, said = _stderr.decode_alone(decoder)
-    finally:
-        _stderr.release()
     found = [line for line in _DAMAGE.findall(said) if not _STRAY.match(line)]
     sentence = found[0].decode("ascii", "replace")[:120] if found else ""
     return result, sentence, bool(_STRAY.search(said))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from p2p_deploy.pixels import Pixels
 
 _FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _WITH_ALPHA = cv2.IMREAD_UNCHANGED  # which ignores the orientation too
+_AVIF_METADATA = re.compile(rb"(infe\x02.{7})(?:Exif|mime)", re.DOTALL)
 MORE_PAGES = "only the first page of a multi-page file"
 EXIF_BROKEN = "EXIF dropped: malformed"
 _ANIMATED = "is animated, and only still images and videos are run. Make a video of it first: ffmpeg -i {0} {0}.mp4"
@@ -64,10 +66,11 @@ def decode_image(data: bytes, max_pixels: int) -> Decoded:
     try:
         image, kinds, blocks = _decode_with_opencv(data, header, said)
     except Unreadable:
-        if header.format != "AVIF":
+        bare = _AVIF_METADATA.sub(rb"\1free", data[:500]) + data[500:] if header.format == "AVIF" else data
+        if bare == data:
             raise
-        # OpenCV knows the format by the first 500 bytes, and does not where what is pointed at lies just behind them.
-        image, kinds, blocks = _decode_with_pillow(data), (), ()
+        # OpenCV knows the format by its first 500 bytes, and does not where an EXIF block lies just behind them.
+        image, kinds, blocks = _decode_with_opencv(bare, header, said)
         said.append("EXIF dropped: not read from this AVIF")
     profile, exif, orientation = header.profile, None, header.orientation
     for kind, block in zip(kinds, blocks, strict=True):
@@ -94,7 +97,7 @@ def decode_page(tiff: Tiff, index: int, max_pixels: int) -> Decoded:
     _check(header, max_pixels, *page.tile)
     if page.deep and not page.plain:
         raise Unreadable("is a 16-bit TIFF of neither RGB nor grey; expected one of those, or 8 bits. Convert it first")
-    data = tiff.cut_out(page, most_bytes(max_pixels))
+    data = tiff.cut_out(page, min(page.most_bytes, most_bytes(max_pixels)))
     said = ["EXIF dropped: not read from TIFF"] if EXIF in page.entries else []
     if header.alpha and not page.deep:  # libtiff's conversion blends it over black
         image = _decode_with_pillow(data)

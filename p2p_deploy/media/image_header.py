@@ -164,4 +164,4 @@ def read_header(data: bytes) -> Header:
                 return reader(data)
             except (IndexError, ValueError, struct.error) as exc:
                 raise Unreadable(f"is damaged: its {name} header is cut short or broken") from exc
-    raise Unreadable(f"is damaged, or is no image of a format that is read here ({len(data)} bytes)")
+    raise Unreadable(f"is damaged, or is not an image of a format that is read here ({len(data)} bytes)")

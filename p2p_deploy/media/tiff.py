@@ -74,6 +74,7 @@ class Page(NamedTuple):
         colours = {2: 3, 5: 4, 6: 3, 8: 3}.get(photometric, 1)
         # A fourth channel without a name is what OpenCV and others write for alpha; one that is named 0 is none.
         alpha = samples == colours + 1 and self.number(EXTRA_SAMPLES, 2) in (1, 2) and photometric in (0, 1, 2)
+        orientation = self.number(ORIENTATION, 1)
         return Header(
             "TIFF",
             self.number(_HEIGHT),
@@ -81,7 +82,7 @@ class Page(NamedTuple):
             alpha,
             alpha and colours == 1,
             photometric == _CMYK,
-            orientation=self.number(ORIENTATION, 1),
+            orientation=orientation if 1 <= orientation <= 8 else 1,
             profile=self.entries[PROFILE].data if PROFILE in self.entries else None,
         )
 
@@ -89,6 +90,12 @@ class Page(NamedTuple):
     def tile(self) -> tuple[int, int]:
         """Height and width of its tiles; 0x0 where it has none."""
         return self.number(_TILE_HEIGHT), self.number(_TILE_WIDTH)
+
+    @property
+    def most_bytes(self) -> int:
+        """More than its pixels can take, however badly they are compressed."""
+        bits = sum(self.numbers(_BITS, (1,))) * (self.number(_SAMPLES, 1) if len(self.numbers(_BITS, (1,))) == 1 else 1)
+        return self.number(_HEIGHT) * self.number(_WIDTH) * bits // 4 + (1 << 24)
 
     @property
     def premultiplied(self) -> bool:

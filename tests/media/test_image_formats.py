@@ -7,52 +7,21 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from image_support import PHOTO, chunk, png, read, save, write
 from PIL import Image, ImageCms
-from support import photo_crops
 
 from p2p_deploy.errors import ItemFailed
-from p2p_deploy.media import Item, ReadOptions, WriteOptions
 from p2p_deploy.media.base import Frame
-from p2p_deploy.media.images import WRITTEN_SUFFIXES, ImageSink, ImageSource, encode_image, writing_notes
+from p2p_deploy.media.images import WRITTEN_SUFFIXES, encode_image, writing_notes
 
-PHOTO = photo_crops(2, 96)[1][:64]  # 64x96
 RAMP = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 PILLOW = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".avif": "AVIF", ".tiff": "TIFF", ".bmp": "BMP"}
 LOSSLESS = {".webp": {"lossless": True, "exact": True}, ".avif": {"quality": 100, "subsampling": "4:4:4"}}
 
 
-def save(path, image, **options):
-    image.save(path, **options)
-    return path
-
-
-def read(path, **options):
-    source = ImageSource(path, ReadOptions(**options))
-    frame, pixels = source.decode(Item(path, 0))
-    assert frame.size == pixels.shape[:2]
-    assert frame.depth == 8 * pixels.itemsize
-    return frame, pixels
-
-
-def write(path, frame, pixels, **options):
-    sink = ImageSink(path, WriteOptions(**options))
-    sink.write(frame, pixels)
-    sink.close()
-    return path
-
-
 def close(image, expected, bound=3.0):
     return image.shape == expected.shape and np.abs(image.astype(int) - expected).mean() < bound
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width, height, bits, colour, rows, *before):
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(before) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def exif(orientation):
