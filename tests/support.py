@@ -107,11 +107,11 @@ def make_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if sound is not None:
-            _add_tone(container, sound, float(len(frames) / rate))
+            add_tone(container, sound, float(len(frames) / rate))
     return path
 
 
-def _add_tone(container, sound, seconds: float) -> None:
+def add_tone(container, sound, seconds: float) -> None:
     samples = np.arange(round(seconds * 48000))
     tone = (0.3 * np.sin(samples * (2 * np.pi * 440 / 48000))).astype(np.float32)
     resampler = av.AudioResampler(format=sound.codec_context.format, layout="mono", rate=48000, frame_size=960)
@@ -135,6 +135,14 @@ def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
         streams = container.streams.audio
         packets = container.demux(streams) if streams else ()
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in packets if packet.dts is not None]
+
+
+def place(folder: Path, *names: str) -> Path:
+    """Files of one byte below a folder."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
 
 
 def read_record(folder: Path) -> list[dict]:

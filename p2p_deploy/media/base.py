@@ -67,9 +67,11 @@ class ReadOptions:
     Attributes:
         max_pixels: height x width of the largest picture or video frame that is decoded; a file of a few kilobytes can
             announce one that fills any memory. The default is the number at which Pillow refuses.
+        deep: give videos of more than 8 bits as 16-bit pixels, for a model that takes values, and not reduced to 8.
     """
 
     max_pixels: int = 178_956_970
+    deep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,15 @@ class FrameSource(Protocol):
 
 
 class FrameSink(Protocol):
-    """One output file, written under a temporary name until ``close``."""
+    """One output file, written under a temporary name until ``close``.
+
+    Attributes:
+        path: its final name.
+        notes: from the first frame on, what of the input this kind of output does not hold or holds differently.
+    """
 
     path: Path
+    notes: tuple[str, ...]
 
     def write(self, frame: Frame, pixels_HWC: Pixels) -> None:
         """Append one frame's output, (H, W, C) of 8 or 16 bits; ``frame`` says when it is shown.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOXES = frozenset(
     (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip", b"wide", b"uuid", b"meta")
 )
@@ -37,15 +37,15 @@ def _boxes_end(file: BinaryIO, length: int) -> int:
 
 def _segment_end(head: bytes) -> int:
     """Where the segment ends that follows the EBML header, of which ``head`` lacks the first 4 bytes."""
-    header_size, at = _variable_size(head, 0)
+    header_size, at = variable_size(head, 0)
     at += header_size or 0
-    if head[at : at + 4] != _SEGMENT:
+    if head[at : at + 4] != SEGMENT:
         return 0
-    size, at = _variable_size(head, at + 4)
+    size, at = variable_size(head, at + 4)
     return 0 if size is None else len(_EBML) + at + size
 
 
-def _variable_size(data: bytes, at: int) -> tuple[int | None, int]:
+def variable_size(data: bytes, at: int) -> tuple[int | None, int]:
     """An EBML size, None for one left open, and the place after it. Its width is in its leading zero bits."""
     width = 9 - int.from_bytes(data[at : at + 1], "big").bit_length()
     ones = (1 << 7 * width) - 1

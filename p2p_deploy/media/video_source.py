@@ -8,65 +8,29 @@ import math
 import struct
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions
-from p2p_deploy.media.containers import CONTAINERS, READERS
+from p2p_deploy.media.colour import ToRgb
 from p2p_deploy.media.cut import missing_bytes
+from p2p_deploy.media.ffmpeg import FFMPEG_ERRORS, open_input, reason
+from p2p_deploy.media.video_info import Clock, promised_end, video_info
 from p2p_deploy.pixels import Pixels
 
-# AVColorSpace (what streams are tagged with) -> the matrix swscale is told to use
-_MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-_BT709, _BT601, _UNSPECIFIED = 1, 6, 2  # AVCOL_SPC
-EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-# Most of PyAV's exceptions are OSErrors or ValueErrors too, but not all.
-FFMPEG_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+
 SEEK_FRAMES = 600  # decoded at most after a seek; encoders set a key frame every 250 or sooner
-OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": READERS}
-
-
-@dataclass(frozen=True, slots=True)
-class VideoInfo:
-    """What the output must have in common with its source.
-
-    Attributes:
-        size: (height, width) as stored, before any rotation.
-        time_base: seconds per time-stamp unit.
-        rate: average frames per second.
-        tags: AVCOL numbers of (matrix, range, primaries, transfer) for the output.
-        matrix: the colour matrix to convert with: the tagged one, else BT.709 from 720 lines up and BT.601 below.
-        sample_aspect_ratio: width of a pixel over its height, or None for square.
-    """
-
-    size: tuple[int, int]
-    time_base: Fraction
-    rate: Fraction
-    tags: tuple[int, int, int, int]
-    matrix: Colorspace
-    sample_aspect_ratio: Fraction | None
 
 
 class VideoSource:
     """The first video stream of a file, decoded in order.
 
     Raises:
-        ItemFailed: FFmpeg cannot open the file, or it has no video stream.
+        ItemFailed: FFmpeg cannot open the file, it has no video stream, or frames larger than are allowed.
     """
 
     sequential = True
@@ -74,11 +38,11 @@ class VideoSource:
     def __init__(self, path: Path, options: ReadOptions = ReadOptions()) -> None:
         self.path = path
         self.damage: str | None = None
+        self._options = options
         self._ended = False
         self._corrupt = 0
-        self._end: Fraction | None = None
         with _refusing(path):
-            self._container = av.open(str(path), options=OPEN_OPTIONS)
+            self._container = open_input(path, max_pixels=str(options.max_pixels))
         try:
             with _refusing(path):
                 self._open()
@@ -92,12 +56,24 @@ class VideoSource:
             raise ItemFailed(f"{self.path} has no video stream.")
         if self._stream.codec_context is None:
             raise ItemFailed(f"{self.path} has video in a format that FFmpeg has no decoder for.")
+        self.info = video_info(self._stream)
+        self._refuse_large(*self.info.size)
+        self._stream.codec_context.options |= {"max_pixels": str(self._options.max_pixels)}
         self._stream.thread_type = "AUTO"
         self._frames: Iterator[Any] = self._decoded()
         self.expected_frames: int | None = self._stream.frames or None
-        self.info = _video_info(self._stream)
-        self._notes = _losses(self.path, self._container, self._stream)
+        self._clock = Clock(self.info.time_base, self.info.origin)
+        self._deep = self._options.deep and self.info.depth > 8
+        self._to_rgb = ToRgb(self.info.matrix, self._deep)
+        self._notes = self._losses()
         self._missing_bytes = missing_bytes(self.path)
+
+    def _refuse_large(self, height: int, width: int) -> None:
+        if height * width > self._options.max_pixels:
+            raise ItemFailed(
+                f"{self.path} has frames of {width}x{height} pixels, {height * width:,}; at most "
+                f"{self._options.max_pixels:,} are read. Allow more, or make it smaller."
+            )
 
     def items(self) -> Iterator[Item]:
         """Items until ``decode`` has met the end of the stream."""
@@ -132,9 +108,10 @@ class VideoSource:
         Raises:
             ItemFailed: FFmpeg cannot find its way in this file.
         """
-        units = min(math.ceil(seconds / self.info.time_base), 2**62)  # FFmpeg counts in 64 bits
+        units = min(math.ceil((seconds + self.info.origin) / self.info.time_base), 2**62)  # FFmpeg counts in 64 bits
         with _refusing(self.path):
             self._container.seek(units, stream=self._stream)
+        self._clock = Clock(self.info.time_base, self.info.origin)
         near = itertools.islice(self._decoded(), SEEK_FRAMES)
         self._frames = itertools.dropwhile(lambda frame: frame.pts is not None and frame.pts < units, near)
 
@@ -158,22 +135,27 @@ class VideoSource:
     def _convert(self, frame: Any, index: int) -> tuple[Frame, Pixels]:
         time_base = self.info.time_base
         duration = frame.duration or round(1 / (self.info.rate * time_base))
-        pts = frame.pts if frame.pts is not None else round((self._end or Fraction(0)) / time_base)
-        rgb = frame.reformat(
-            format="rgb24",
-            src_colorspace=self.info.matrix,
-            src_color_range=frame.color_range or ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=EXACT,
-            threads=1,
-        ).to_ndarray()
-        self._end = (pts + duration) * time_base
+        pts = self._clock.place(frame.pts, duration)
         self._corrupt += frame.is_corrupt
         notes = self._notes
-        if rgb.shape[:2] != self.info.size:
+        if (frame.height, frame.width) != self.info.size:
             notes = (*notes, "size changes within the clip; kept at the first")
-        pixels = np.ascontiguousarray(_as_shown(frame, rgb))
-        return Frame(index, pixels.shape[:2], 3, pts, duration, time_base, notes), pixels
+        if self._clock.mended:
+            notes = (*notes, "time stamps that run backwards; counted on")
+        pixels = _as_shown(frame, self._to_rgb(frame))
+        depth = 16 if self._deep else 8
+        return Frame(index, pixels.shape[:2], 3, pts, duration, time_base, notes, depth), pixels
+
+    def _losses(self) -> tuple[str, ...]:
+        """What of the pictures is not handed on."""
+        notes = []
+        if self.info.depth > 8 and not self._deep:
+            notes.append(f"{self.info.depth}-bit depth reduced to 8")
+        if self._stream.format and any(component.is_alpha for component in self._stream.format.components):
+            notes.append("alpha channel dropped")
+        if len(self._container.streams.video) > 1:
+            notes.append("only the main video stream of several")
+        return tuple(notes)
 
     def _finish(self, damage: str | None) -> None:
         self._ended = True
@@ -181,10 +163,11 @@ class VideoSource:
 
     def _missing_end(self, frames: int) -> str | None:
         """A sentence when the last frame ends clearly before the header says it should."""
-        promised = _promised_end(self._stream)
-        if promised is None:
+        promised = promised_end(self._stream)
+        if promised is None or self._clock.mended:
             return None
-        missing = promised - (self._end or Fraction(0))
+        promised -= self.info.origin
+        missing = promised - self._clock.end * self.info.time_base
         if missing <= max(Fraction(1, 10), 3 / self.info.rate):
             return None
         return (
@@ -214,7 +197,7 @@ def _as_shown(frame: Any, rgb: Pixels) -> Pixels:
         rgb, right, down = rgb.transpose(1, 0, 2), c, b
     else:
         right, down = a, d
-    return rgb[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+    return np.ascontiguousarray(rgb[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
 
 
 @contextlib.contextmanager
@@ -224,69 +207,3 @@ def _refusing(path: Path) -> Iterator[None]:
         yield
     except FFMPEG_ERRORS as exc:
         raise ItemFailed(f"{path} is damaged, or is not a video FFmpeg can open ({reason(exc)}).") from exc
-
-
-def usual_matrix(height: int) -> Colorspace:
-    """What readers assume of pictures without a tag."""
-    return Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
-
-
-def _video_info(stream: Any) -> VideoInfo:
-    context = stream.codec_context
-    matrix_tag = int(context.colorspace)
-    matrix = _MATRICES.get(matrix_tag, usual_matrix(context.height))
-    if matrix_tag not in _MATRICES and matrix_tag != _UNSPECIFIED:  # RGB, YCgCo: what is written is neither
-        matrix_tag = _BT709 if matrix == Colorspace.ITU709 else _BT601
-    return VideoInfo(
-        size=(context.height, context.width),
-        time_base=stream.time_base,
-        rate=stream.average_rate or stream.guessed_rate or Fraction(25),
-        tags=(matrix_tag, int(context.color_range), int(context.color_primaries), int(context.color_trc)),
-        matrix=matrix,
-        sample_aspect_ratio=stream.sample_aspect_ratio or None,
-    )
-
-
-def _losses(path: Path, container: Any, stream: Any) -> tuple[str, ...]:
-    """What of the file does not reach the output, which is of the same kind."""
-    notes = []
-    depth = max((component.bits for component in stream.format.components), default=8) if stream.format else 8
-    if depth > 8:
-        notes.append(f"{depth}-bit depth reduced to 8")
-    if stream.format and any(component.is_alpha for component in stream.format.components):
-        notes.append("alpha channel dropped")
-    if len(container.streams.video) > 1:
-        notes.append("only the main video stream of several")
-    kind = CONTAINERS[path.suffix.lower()]
-    sounds = [audio.codec_context.name if audio.codec_context else "" for audio in container.streams.audio]
-    dropped = sorted({codec or "an unknown codec" for codec in sounds if not (codec and kind.keeps_sound(codec))})
-    if dropped:
-        notes.append(f"sound dropped: {kind.muxer} cannot take {', '.join(dropped)} in step with the pictures")
-    if container.streams.subtitles:
-        notes.append("subtitles dropped")
-    return tuple(notes)
-
-
-def _promised_end(stream: Any) -> Fraction | None:
-    """When the last frame should end, in seconds, as far as the header tells."""
-    tag = stream.metadata.get("DURATION")  # Matroska: HH:MM:SS.fraction
-    if tag:
-        with contextlib.suppress(ValueError):
-            hours, minutes, seconds = tag.split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    duration = stream.duration
-    if "matroska" in stream.container.format.name:  # FFmpeg may have copied it from the container, sound included
-        duration = None
-    elif stream.container.format.name == "avi":  # without its index, at the end, FFmpeg guesses from the file's size
-        duration = max(duration or 0, stream.frames)
-    if duration:
-        return (stream.start_time or 0) * stream.time_base + duration * stream.time_base
-    container = stream.container
-    if container.duration and not container.streams.audio:
-        return Fraction(container.duration, av.time_base)
-    return None
-
-
-def reason(exc: Exception) -> str:
-    """FFmpeg's own words for what went wrong, one line."""
-    return getattr(exc, "strerror", None) or str(exc).partition("\n")[0] or type(exc).__name__
