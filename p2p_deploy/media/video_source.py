@@ -89,6 +89,8 @@ class VideoSource:
             if frame is not None:
                 return self._convert(frame, item.index)
         except FFMPEG_ERRORS as exc:
+            context = self._stream.codec_context
+            self._refuse_large(context.height, context.width)  # which a decoder says only in its own log
             self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)})")
             raise EndOfStream from exc
         self._finish(self._missing_end(item.index) or self._cut() or self._corruption())
