@@ -13,6 +13,7 @@
     ├── OutputError          a place that must not, or cannot, be written to
     ├── ItemFailed           one input could not be done; it is recorded and the run goes on
     └── Failed               a stage or a device failed; the run stops
+        └── OutOfMemory      a batch that the device has no memory for: a smaller one may fit
 
 The library raises these and never prints; the command line turns each into one sentence and exit code 1.
 Every message says what was received, what was expected and what to do next.
@@ -75,6 +76,10 @@ class ItemFailed(P2PError):
 
 class Failed(P2PError):
     """A stage or a device failed. The run stops."""
+
+
+class OutOfMemory(Failed):
+    """A batch that the device has no memory for. A smaller one may fit."""
 
 
 def causes(exc: BaseException) -> Iterator[BaseException]:

@@ -15,6 +15,7 @@ from p2p_deploy.media import FrameSink, FrameSource, is_video
 from p2p_deploy.summary import Progress, RunSummary
 
 MAX_ERRORS_KEPT = 100
+GAVE_WAY = "named otherwise, because two inputs would have got one name"
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +29,7 @@ class InputState:
         stamp: by what its files will be known again, taken before they are read.
         source: None until it is opened.
         sink: of a video, from its first frame on.
-        expected: frames its header promises; 0 when unknown.
+        expected: frames that are counted on: 1 for an image, what its header promises for a video.
         issued: items handed to a decoding thread.
         settled: items that are written, failed, or past the end.
         listed: every item has been issued.
@@ -66,25 +67,25 @@ class Ledger:
         self.stamps = stamps
         self.summary = RunSummary(
             model_size,
-            len(jobs.jobs) + jobs.skipped,
+            jobs.total + jobs.skipped,
             skipped=jobs.skipped,
             ignored=jobs.ignored,
             record=str(record.path) if record.path else None,
         )
         self.unfinished: set[InputState] = set()
         self._frames = 0
-        self._frames_expected = sum(not is_video(job.source) for job in jobs.jobs)
+        self._frames_expected = jobs.stills
 
     def start(self, job: Job) -> InputState:
         """Open the account of an input."""
-        state = InputState(job, self.stamps(job))
+        state = InputState(job, self.stamps(job), expected=0 if is_video(job.source) else 1)
         self.unfinished.add(state)
         return state
 
     def opened(self, state: InputState, source: FrameSource) -> None:
         """Its source is open."""
         state.source = source
-        if is_video(state.job.source):
+        if not state.expected:
             state.expected = source.expected_frames or 0
             self._frames_expected += state.expected
 
@@ -119,18 +120,21 @@ class Ledger:
 
     def _line(self, state: InputState, status: str, sentence: str | None) -> None:
         whole = status in ("done", "partial")
+        job, notes = state.job, sorted(state.notes)
+        if job.note:
+            notes.append(job.note)
         self.record.append(
             {
-                "input": state.job.name,
+                "input": job.name,
                 "status": status,
-                "output": str(state.job.output) if whole else None,
+                "output": str(job.output) if whole else None,
                 "frames": state.frames if whole else 0,
                 "seconds": round(time.perf_counter() - state.started, 4),
-                "notes": sorted(state.notes),
+                "notes": notes,
                 "error": sentence,
                 "model": self.model,
                 "input_stamp": state.stamp,
-                "output_stamp": stamp(state.job.output) if whole else None,
+                "output_stamp": stamp(job.output) if whole else None,
             }
         )
         self.unfinished.discard(state)
@@ -139,10 +143,13 @@ class Ledger:
             setattr(summary, status, getattr(summary, status) + 1)
         if whole:
             summary.frames += state.frames
-            summary.notes.update(state.notes)
+            for note in state.notes:
+                summary.notes[note] += 1
+            if job.note:
+                summary.notes[GAVE_WAY] += 1
         if sentence and len(summary.errors) < MAX_ERRORS_KEPT:
-            summary.errors.append((state.job.name, sentence))
-        self._frames_expected += state.frames - (state.expected if is_video(state.job.source) else 1)
+            summary.errors.append((job.name, sentence))
+        self._frames_expected += state.frames - state.expected
 
     def progress(self) -> Progress:
         """How far the run has come."""

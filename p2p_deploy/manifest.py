@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for a reader, where the name is tak
 def stamp(path: Path) -> list[int] | None:
     """Size in bytes and time of change in nanoseconds, by which a file is known again; None where there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - twice for every file of a run
     except OSError:
         return None
     return [found.st_size, found.st_mtime_ns]
@@ -43,12 +45,16 @@ class RunRecord:
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_WAITING, 0o666)
                 self._end_line()
             except OSError as exc:
+                self.close()
                 raise OutputError(f"{path} cannot be written: {exc.strerror}. Choose another output folder.") from exc
 
     def _end_line(self) -> None:
         """A process that was killed may have left half a line, to which nothing may be added."""
         assert self._file is not None
-        size = os.fstat(self._file).st_size
+        found = os.fstat(self._file)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        size = found.st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             os.write(self._file, b"\n")
 
@@ -61,11 +67,11 @@ class RunRecord:
         if self._file is None or self.path is None:
             return
         line = (json.dumps(entry) + "\n").encode()
-        size = os.fstat(self._file).st_size
         try:
-            if os.write(self._file, line) != len(line):
-                os.ftruncate(self._file, size)
-                raise OSError(28, "No space left on device")
+            written = os.write(self._file, line)
+            if written != len(line):
+                os.ftruncate(self._file, os.lseek(self._file, 0, os.SEEK_CUR) - written)
+                raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as exc:
             raise write_failure(self.path, exc) from exc
 

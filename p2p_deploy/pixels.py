@@ -60,10 +60,17 @@ def fit_into(image_HWC: Pixels, row: Row, spec: ImageSpec) -> None:
         fitted_HWC = resize(to_channels(image_HWC, spec.channels), height, width)
     else:
         fitted_HWC = to_channels(resize(image_HWC, height, width), spec.channels)
-    if spec.dtype == "uint8":
-        row[...] = to_depth(fitted_HWC, np.uint8)
-    else:
-        row[...] = to_values(fitted_HWC, spec.value_range)
+    row[...] = to_row(fitted_HWC, spec)
+
+
+def to_row(image_HWC: Pixels, spec: ImageSpec) -> Row:
+    """An image of the right size and channels as ``spec`` wants it; may be the image itself."""
+    return to_depth(image_HWC, np.uint8) if spec.dtype == "uint8" else to_values(image_HWC, spec.value_range)
+
+
+def from_row(row: Row, spec: ImageSpec, depth: DepthType = np.uint8) -> Pixels:
+    """The image (H, W, C) that a row of the output is; may be the row itself. See ``restore``."""
+    return row if spec.dtype == "uint8" else from_values(row, spec.value_range, depth)
 
 
 def restore(row: Row, height: int, width: int, spec: ImageSpec, depth: DepthType = np.uint8) -> Pixels:
@@ -79,7 +86,7 @@ def restore(row: Row, height: int, width: int, spec: ImageSpec, depth: DepthType
     Raises:
         ValueError: values that are NaN or infinite.
     """
-    return resize(row if spec.dtype == "uint8" else from_values(row, spec.value_range, depth), height, width)
+    return resize(from_row(row, spec, depth), height, width)
 
 
 def to_values(images_HWC: Pixels, value_range: tuple[float, float]) -> NDArray[np.float32]:

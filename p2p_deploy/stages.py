@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from p2p_deploy import pixels
-from p2p_deploy.backends.base import Backend
 from p2p_deploy.errors import InputError, ItemFailed
+from p2p_deploy.fitting import Fitting, Layout, Mosaic, cut
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.jobs import Job
 from p2p_deploy.ledger import InputState
 from p2p_deploy.manifest import stamp
-from p2p_deploy.media import Frame, FrameSource, Item, maps, open_sink, open_source
+from p2p_deploy.media import Frame, FrameSource, Item, ReadOptions, WriteOptions, maps, open_sink, open_source
+from p2p_deploy.media.image_encoding import writing_notes
 from p2p_deploy.media.images import DEEP_SUFFIXES, DEPTH_LOST
 from p2p_deploy.spec import ModelSpec
 
@@ -35,14 +37,14 @@ def check_instances(spec: ModelSpec, source: Path, instances: Path | None) -> No
         raise InputError(f"{instances} does not exist; expected the instance maps that belong to the label maps.")
 
 
-def open_input(job: Job, spec: ModelSpec, instances: Path | None) -> FrameSource:
+def open_input(job: Job, spec: ModelSpec, instances: Path | None, options: ReadOptions) -> FrameSource:
     """Open an input for reading: a picture or a video, or a map of labels with its instances.
 
     Raises:
         ItemFailed: it cannot be opened, or its instances are not there.
     """
     if spec.input.kind == "image":
-        return open_source(job.source)
+        return open_source(job.source, options)
     found = maps.instances_of(job.source, job.name, instances)
     return maps.MapSource(job.source, spec.input.classes or 0, found)
 
@@ -56,8 +58,44 @@ def input_stamp(job: Job, instances: Path | None) -> list[list[int] | None]:
     return [stamp(file) for file in files]
 
 
-def decode(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], spec: ImageSpec) -> Frame:
-    """Decode an item into its rows, one for each of the network's inputs.
+@dataclass(slots=True, eq=False)
+class Decoded:
+    """A picture that waits for places in batches.
+
+    Attributes:
+        frame: what there is to know about it.
+        layout: how it goes through the network.
+        parts: for each row its array for each of the network's inputs.
+        mosaic: where the parts come together again, if there are several.
+    """
+
+    frame: Frame
+    layout: Layout
+    parts: list[tuple[pixels.Row, ...]]
+    mosaic: Mosaic | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """What a row of a batch is.
+
+    Attributes:
+        state: the input it belongs to.
+        frame: what there is to know about its picture.
+        layout: how that goes through the network.
+        part: which part of the picture the row is.
+        mosaic: where the parts come together, if there are several.
+    """
+
+    state: InputState
+    frame: Frame
+    layout: Layout
+    part: int = 0
+    mosaic: Mosaic | None = None
+
+
+def decode_into(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], spec: ImageSpec) -> Frame:
+    """Decode an item and resize it into its rows, one for each of the network's inputs.
 
     Raises:
         ItemFailed: it cannot be read or fitted.
@@ -74,36 +112,82 @@ def decode(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], spec: 
     return frame
 
 
-def encode(state: InputState, frame: Frame, row: pixels.Row, spec: ImageSpec) -> None:
-    """Restore an output to its source's size and write it; a picture is complete then.
+def decode(source: FrameSource, item: Item, fitting: Fitting, spec: ImageSpec) -> Decoded:
+    """Decode an item and cut it into the parts that will be rows of batches.
+
+    Raises:
+        ItemFailed: it cannot be read, or is too large.
+        EndOfStream: there is no such item.
+    """
+    frame, image_HWC = source.decode(item)
+    layout = fitting.layout(frame.size)
+    if spec.kind == "image":
+        image_HWC = pixels.to_channels(image_HWC, spec.channels)
+        parts: list[tuple[pixels.Row, ...]] = [
+            (pixels.to_row(cut(image_HWC, layout, index), spec),) for index in range(len(layout.corners))
+        ]
+    else:
+        maps_HWC = cut(image_HWC, layout, 0)
+        parts = [tuple(maps_HWC[:, :, index : index + 1] for index in range(maps_HWC.shape[2]))]
+    return Decoded(frame, layout, parts, Mosaic(layout, frame.size) if len(parts) > 1 else None)
+
+
+def encode(place: Place, row: pixels.Row, spec: ImageSpec, options: WriteOptions) -> bool:
+    """Make an output of the source's size and write it; a picture is complete then.
+
+    Returns:
+        False where parts of the picture are still to come.
 
     Raises:
         ItemFailed: it cannot be encoded, or its input has failed already.
         Failed: the disk does not take it.
     """
+    state, frame = place.state, place.frame
     assert state.source is not None
     if state.error:
         raise ItemFailed(state.error)
     try:
-        image_HWC = pixels.restore(row, *frame.size, spec, np.uint16 if frame.depth == 16 else np.uint8)
+        image_HWC = _restored(place, row, spec)
     except ValueError as exc:
         raise ItemFailed(f"{state.job.source}, frame {frame.index}: {exc}.") from exc
+    if image_HWC is None:
+        return False
     if state.source.sequential:
-        _append(state, state.source, frame, image_HWC)
-        return
-    sink = open_sink(state.job.output, state.source)
+        _append(state, state.source, frame, image_HWC, options)
+        return True
+    sink = open_sink(state.job.output, state.source, options)
     try:
         sink.write(frame, image_HWC)
         sink.close()
     except BaseException:
         sink.abort()
         raise
+    return True
 
 
-def _append(state: InputState, source: FrameSource, frame: Frame, image_HWC: pixels.Pixels) -> None:
+def _restored(place: Place, row: pixels.Row, spec: ImageSpec) -> pixels.Pixels | None:
+    """The picture that a row, or the last of several rows, makes; None while others are to come."""
+    height, width = place.frame.size
+    depth = np.uint16 if place.frame.depth == 16 else np.uint8
+    if place.layout.how == "resize":
+        return pixels.restore(row, height, width, spec, depth)
+    if place.mosaic is None:
+        return pixels.from_row(row, spec, depth)[:height, :width]
+    whole_HWC = place.mosaic.add(place.part, np.moveaxis(row, 0, -1) if spec.channels_first else row)
+    if whole_HWC is None:
+        return None
+    whole_HWC = whole_HWC[:height, :width]
+    if spec.dtype == "uint8":
+        return np.clip(np.rint(whole_HWC), 0, 255).astype(np.uint8)
+    return pixels.from_row(np.moveaxis(whole_HWC, -1, 0), spec, depth)
+
+
+def _append(
+    state: InputState, source: FrameSource, frame: Frame, image_HWC: pixels.Pixels, options: WriteOptions
+) -> None:
     """Add a frame to a video; once one fails, the video has failed, and no later frame may be written to it."""
     if state.sink is None:
-        state.sink = open_sink(state.job.output, source)
+        state.sink = open_sink(state.job.output, source, options)
     try:
         state.sink.write(frame, image_HWC)
     except ItemFailed as exc:
@@ -111,14 +195,15 @@ def _append(state: InputState, source: FrameSource, frame: Frame, image_HWC: pix
         raise
 
 
-def fitting_notes(frame: Frame, model: Backend, output: Path) -> list[str]:
+def notes_of(place: Place, spec: ModelSpec) -> list[str]:
     """What an image lost or gained on its way through the network."""
-    notes = []
-    height, width = model.size
-    if frame.size != model.size:
-        notes.append(f"resized to {height}x{width} and back")
-    if frame.depth > 8 and (model.spec.input.dtype == "uint8" or output.suffix.lower() not in DEEP_SUFFIXES):
+    frame, output = place.frame, place.state.job.output
+    notes = [*frame.notes, *writing_notes(frame, output, spec.output.channels)]
+    fitted = place.layout.note(frame.size)
+    if fitted:
+        notes.append(fitted)
+    if frame.depth > 8 and (spec.input.dtype == "uint8" or output.suffix.lower() not in DEEP_SUFFIXES):
         notes.append(DEPTH_LOST)
-    if frame.channels != model.spec.input.channels:
+    if frame.channels != spec.input.channels:
         notes.append("colour reduced to grey" if frame.channels == 3 else "grey widened to RGB")
     return notes

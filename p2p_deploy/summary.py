@@ -44,6 +44,12 @@ class RunSummary:
         ignored: files of other kinds that were passed over.
         errors: (name of the input, sentence) for the first hundred that are partial or failed; the record has all.
         record: path of the record file, or None.
+        devices: where the network was computed.
+        infer_seconds: of each device, how long it computed.
+        batch: images computed at once, as asked or as found out.
+        workers: threads that decoded and encoded images.
+        codec_seconds: of all threads together, for images and for each way of a video, seconds of decoding and
+            encoding.
     """
 
     model_size: tuple[int, int]
@@ -59,6 +65,11 @@ class RunSummary:
     ignored: int = 0
     errors: list[tuple[str, str]] = field(default_factory=list)
     record: str | None = None
+    devices: list[str] = field(default_factory=list)
+    infer_seconds: list[float] = field(default_factory=list)
+    batch: int = 0
+    workers: int = 0
+    codec_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def frames_per_second(self) -> float:

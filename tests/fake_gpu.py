@@ -58,6 +58,7 @@ class Gpu:
         self.random = random.Random(0)
         self.current = threading.local()
         self.broken = SUCCESS
+        self.lock = threading.RLock()  # CUDA may be called from several threads
         self.calls: list[str] = []
         self.live: dict[str, int] = {}
         self.released: list[str] = []
@@ -204,9 +205,10 @@ class Event:
 
 def _void(function):
     def call(self, *arguments):
-        if self._gpu.fails(function.__name__):
-            return (real_cuda.cudaError_t.cudaErrorUnknown,)
-        return (function(self, *arguments) or SUCCESS,)
+        with self._gpu.lock:
+            if self._gpu.fails(function.__name__):
+                return (real_cuda.cudaError_t.cudaErrorUnknown,)
+            return (function(self, *arguments) or SUCCESS,)
 
     call.__name__ = function.__name__
     return call
@@ -214,9 +216,10 @@ def _void(function):
 
 def _value(function):
     def call(self, *arguments):
-        if self._gpu.fails(function.__name__):
-            return real_cuda.cudaError_t.cudaErrorMemoryAllocation, None
-        return SUCCESS, function(self, *arguments)
+        with self._gpu.lock:
+            if self._gpu.fails(function.__name__):
+                return real_cuda.cudaError_t.cudaErrorMemoryAllocation, None
+            return SUCCESS, function(self, *arguments)
 
     call.__name__ = function.__name__
     return call

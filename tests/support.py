@@ -137,6 +137,14 @@ def audio_packets(path: Path) -> list[tuple[Fraction, bytes]]:
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in packets if packet.dts is not None]
 
 
+def place(folder: Path, *names: str) -> Path:
+    """Files of one byte below a folder."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
 def read_record(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "p2p-run.jsonl").read_text().splitlines()]
 

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support import place
 
 from p2p_deploy.errors import InputError, ItemFailed, OutputError
 from p2p_deploy.jobs import plan_jobs
@@ -15,15 +16,8 @@ def folder(tmp_path):
     )
 
 
-def place(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
-
-
 def names(plan, out):
-    return {job.name: job.output.relative_to(out).as_posix() for job in plan.jobs}
+    return {job.name: job.output.relative_to(out).as_posix() for job in plan}
 
 
 def test_a_folder_of_both_becomes_png_and_clips(folder, tmp_path):
@@ -82,19 +76,19 @@ def test_the_plan_does_not_depend_on_the_order_of_the_listing(files, tmp_path):
 
 def test_a_single_input_goes_into_a_folder_or_to_a_file(folder, tmp_path):
     plan = plan_jobs(folder / "b.jpg", tmp_path / "out")
-    assert plan.jobs[0].output == tmp_path / "out" / "b.png"
+    assert next(iter(plan)).output == tmp_path / "out" / "b.png"
     assert plan.folder == tmp_path / "out"
     plan = plan_jobs(folder / "b.jpg", tmp_path / "done.jpg")
-    assert plan.jobs[0].output == tmp_path / "done.jpg"
+    assert next(iter(plan)).output == tmp_path / "done.jpg"
     assert plan.folder is None
     existing = tmp_path / "folder.png"
     existing.mkdir()
-    assert plan_jobs(folder / "b.jpg", existing).jobs[0].output == existing / "b.png"
+    assert next(iter(plan_jobs(folder / "b.jpg", existing))).output == existing / "b.png"
 
 
 def test_links_to_folders_are_not_followed(folder, tmp_path):
     (folder / "sub" / "loop").symlink_to(folder)
-    assert len(plan_jobs(folder, tmp_path / "out", recursive=True).jobs) == 5
+    assert plan_jobs(folder, tmp_path / "out", recursive=True).total == 5
 
 
 @pytest.mark.parametrize("out", ["in", "in/out", "in/sub/out", "elsewhere/../in/out"])
@@ -128,8 +122,8 @@ def test_an_output_never_replaces_its_own_input_through_a_link(tmp_path):
 def test_a_link_that_leads_to_itself_is_one_input_that_fails(folder, tmp_path, name):
     (folder / name).symlink_to(name)
     plan = plan_jobs(folder, tmp_path / "out")
-    (job,) = (job for job in plan.jobs if job.name == name)
-    assert len(plan.jobs) == 4
+    (job,) = (job for job in plan if job.name == name)
+    assert plan.total == 4
     with pytest.raises(ItemFailed, match=name):
         decode_first(job.source)
 
@@ -151,7 +145,7 @@ def test_a_pipe_is_no_input_and_neither_is_a_link_to_one(folder, tmp_path):
     os.mkfifo(tmp_path / "x.mp4")
     (folder / "x.mp4").symlink_to(tmp_path / "x.mp4")
     plan = plan_jobs(folder, tmp_path / "out")
-    assert {job.name for job in plan.jobs} == {"a.PNG", "b.jpg", "clip.mp4"}
+    assert {job.name for job in plan} == {"a.PNG", "b.jpg", "clip.mp4"}
     assert plan.ignored == 4
 
 
@@ -165,7 +159,7 @@ def test_existing_outputs_are_refused_before_any_work(folder, tmp_path):
     (tmp_path / "out" / "b.png").write_bytes(b"precious")
     with pytest.raises(OutputError, match=r"b\.png exists already.*--overwrite"):
         plan_jobs(folder, tmp_path / "out")
-    assert len(plan_jobs(folder, tmp_path / "out", overwrite=True).jobs) == 3
+    assert plan_jobs(folder, tmp_path / "out", overwrite=True).total == 3
 
 
 def test_nothing_to_do_is_an_error_that_says_where_to_look(tmp_path):
@@ -195,4 +189,4 @@ def test_files_that_cannot_fit_together_are_refused(folder, tmp_path):
 def test_a_video_keeps_its_container(folder, tmp_path, name):
     with pytest.raises(OutputError, match=r"a video keeps its container.*\*\.mp4"):
         plan_jobs(folder / "clip.mp4", tmp_path / name)
-    assert plan_jobs(folder / "clip.mp4", tmp_path / "b.MP4").jobs[0].output == tmp_path / "b.MP4"
+    assert next(iter(plan_jobs(folder / "clip.mp4", tmp_path / "b.MP4"))).output == tmp_path / "b.MP4"

@@ -18,7 +18,7 @@ from support import (
 )
 
 import p2p_deploy
-from p2p_deploy import pipeline, pixels, stages
+from p2p_deploy import devices, pixels, stages
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.errors import Failed, ItemFailed, OutputError
@@ -115,11 +115,11 @@ class TestResults:
         assert dict(summary.notes) == {
             "resized to 32x32 and back": 2,
             "grey widened to RGB": 1,
-            "alpha channel dropped": 1,
         }
         assert read_image(tmp_path / "out" / "tall.png")[0].shape == (400, 100, 3)
         assert read_image(tmp_path / "out" / "grey.png")[0].shape == (512, 512, 3)
         assert by_input(tmp_path / "out")["exact.png"]["notes"] == []
+        assert read_image(tmp_path / "out" / "alpha.png")[1] == ("alpha channel dropped",)  # by this reader
 
     def test_a_single_image_becomes_the_named_file(self, model, images, tmp_path):
         summary = p2p_deploy.run(model, tmp_path / "in" / "000.png", tmp_path / "deep" / "result.jpg")
@@ -438,7 +438,7 @@ def test_slots_bound_what_is_decoded_ahead(model, tmp_path, monkeypatch):
     monkeypatch.setattr(ImageSink, "close", close)
     p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
     assert written[0] == 60
-    assert most[0] <= pipeline.SLOTS * 2
+    assert most[0] <= devices.SLOTS * 2
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_any_work(model, images, tmp_path):

@@ -6,7 +6,9 @@ test does the rest.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from typing import Self
 
 import numpy as np
 
-from p2p_deploy.errors import Failed, SpecError
+from p2p_deploy.errors import OutOfMemory, SpecError
 from p2p_deploy.files import sha256
 from p2p_deploy.spec import ModelSpec
 
@@ -25,6 +27,21 @@ def available_cores() -> int:
     """CPU cores this process may use, which in a container can be fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes of memory this process may still take, by what the system and its container say."""
+    found = []
+    for file, pattern in (
+        ("/proc/meminfo", r"MemAvailable:\s+(\d+) kB"),
+        ("/sys/fs/cgroup/memory.max", r"(\d+)"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", r"(\d+)"),
+    ):
+        with contextlib.suppress(OSError):
+            match = re.match(rf"(?s).*?{pattern}", Path(file).read_text())
+            if match:
+                found.append(int(match[1]) * (1024 if "meminfo" in file else 1))
+    return min(found, default=8 * 2**30)
 
 
 Allocate = Callable[[tuple[int, ...], str], np.ndarray]
@@ -119,10 +136,14 @@ class Backend(ABC):
         try:
             return [Slot(capacity, (height, width), self.spec) for _ in range(count)]
         except (MemoryError, ValueError) as exc:  # ValueError: more bytes than an address can count
-            raise Failed(
+            raise OutOfMemory(
                 f"{count} batches of {capacity} frames of {height}x{width} pixels do not fit into memory. Take a "
                 "smaller --batch."
             ) from exc
+
+    def most_frames(self, size: tuple[int, int]) -> int:
+        """How many images of (height, width) it takes at once; 0 where it does not take that size."""
+        return 2**31
 
     def fingerprint(self) -> str:
         """SHA-256 of the file it was opened from; empty where that is not known."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from p2p_deploy.backends import cuda
 from p2p_deploy.backends.base import Backend, Slot, available_cores
-from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError
+from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, OutOfMemory
 from p2p_deploy.onnx_file import read_onnx
 from p2p_deploy.spec import ModelSpec
 
@@ -102,6 +103,8 @@ class OnnxRuntimeBackend(Backend):
     def _open(self, path: Path, providers: list[Any]) -> Any:
         session_options = self._runtime.SessionOptions()
         session_options.intra_op_num_threads = self._threads
+        # Threads that wait for work in a loop take the cores from those that decode and encode.
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session_options.log_severity_level = 4  # what matters is raised, and said by us
         try:
             return self._runtime.InferenceSession(str(path), session_options, providers=providers)
@@ -129,7 +132,8 @@ class OnnxRuntimeBackend(Backend):
         try:
             self._session.run_with_iobinding(binding)
         except Exception as exc:
-            raise Failed(f"ONNX Runtime failed on a batch of {slot.count} on {self.device}: {_reason(exc)}") from exc
+            error = OutOfMemory if re.search("allocat|out of memory|bad_alloc", str(exc), re.I) else Failed
+            raise error(f"ONNX Runtime failed on a batch of {slot.count} on {self.device}: {_reason(exc)}") from exc
 
     def wait(self, slot: Slot) -> None:
         """Nothing to do: ``submit`` computes."""

@@ -179,6 +179,10 @@ class TensorRTBackend(Backend):
         self._releases += [slot.release for slot in slots]
         return [*slots]
 
+    def most_frames(self, size: tuple[int, int]) -> int:
+        """The largest batch of the plan's profiles for images of this size; 0 where none has it."""
+        return max((p.batch[2] for p in self.profiles if p.admits(p.batch[2], *size)), default=0)
+
     def _new_lane(self, sizes: Sequence[int]) -> Lane:
         refusals = self._graph_refusals if self._cuda_graphs and not self._rtx else None
         return Lane(self._device, self._new_context, self._names, sizes, self._log, refusals)
@@ -210,7 +214,7 @@ class TensorRTBackend(Backend):
         if fitting:
             rows, _, index = min(fitting)
             return index, rows
-        largest = max((p.batch[2] for p in self.profiles if p.admits(p.batch[2], height, width)), default=0)
+        largest = self.most_frames((height, width))
         hint = f"Take a smaller --batch, at most {largest}," if batch > largest > 0 else "Take another size or --batch,"
         raise Failed(
             f"{batch} frames of {height}x{width} pixels are outside what {self._path} was built for: "

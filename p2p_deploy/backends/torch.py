@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.checkpoints import load_checkpoint
-from p2p_deploy.errors import DeviceError, Failed
+from p2p_deploy.errors import DeviceError, Failed, OutOfMemory
 from p2p_deploy.frame_model import FrameModel, to_frames
 
 
@@ -58,7 +59,8 @@ class TorchBackend(Backend):
             torch.from_numpy(slot.output[: slot.count]).copy_(to_frames(levels))
         except RuntimeError as exc:
             reason = str(exc).partition("\n")[0]
-            raise Failed(f"PyTorch failed on a batch of {slot.count} on {self.device}: {reason}") from exc
+            error = OutOfMemory if re.search("can't allocate memory|out of memory", reason, re.I) else Failed
+            raise error(f"PyTorch failed on a batch of {slot.count} on {self.device}: {reason}") from exc
 
     def wait(self, slot: Slot) -> None:
         """Nothing to do: ``submit`` computes."""

@@ -55,6 +55,15 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def parse_count(text: str, option: str) -> int | None:
+    """A number from 1 on, or None for ``auto``."""
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < 1:
+        raise typer.BadParameter(f"expected a number from 1 on, or auto, got {text!r}", param_hint=f"'{option}'")
+    return int(text)
+
+
 def parse_profile(text: str) -> tuple[int, int, int]:
     """``MIN,OPT,MAX`` batch sizes, the value of ``--batch``."""
     found = re.fullmatch(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})", text.replace(" ", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from p2p_deploy.cli._options import (
     ShowProgress,
     TrustPlan,
     cancel_on_ctrl_c,
+    parse_count,
     print_json,
     printable,
     progress_bar,
@@ -23,6 +25,27 @@ from p2p_deploy.cli._options import (
 )
 from p2p_deploy.errors import ModelFileError, StalePlan
 
+
+class ImageFormat(StrEnum):
+    """``--ext``."""
+
+    png = "png"
+    jpg = "jpg"
+    webp = "webp"
+    tiff = "tiff"
+    avif = "avif"
+    same = "same"
+
+
+class FitChoice(StrEnum):
+    """``--fit``."""
+
+    auto = "auto"
+    resize = "resize"
+    pad = "pad"
+    tile = "tile"
+
+
 if TYPE_CHECKING:
     from p2p_deploy.backends import Backend
     from p2p_deploy.summary import Progress, RunSummary
@@ -30,12 +53,25 @@ if TYPE_CHECKING:
 
 def run(
     model: Annotated[Path, typer.Argument(help="An .onnx file, a checkpoint (.pt) or a TensorRT .plan.")],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, a video, or a folder of both.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, a video, a folder of both, or a pattern.")],
     out: Annotated[
         Path, typer.Argument(help="The output folder; for a single input also the output file, such as out.jpg.")
     ],
     device: Device = "auto",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Frames computed at once.")] = 4,
+    batch: Annotated[
+        str, typer.Option("--batch", metavar="N|auto", help="Images computed at once. auto finds out what is quickest.")
+    ] = "auto",
+    workers: Annotated[
+        str, typer.Option("--workers", metavar="N|auto", help="Threads that decode and encode. auto is one a core.")
+    ] = "auto",
+    fit: Annotated[
+        FitChoice,
+        typer.Option(
+            "--fit",
+            help="How pictures of other sizes go through: resized and back, padded by reflection and cut, or in tiles. "
+            "auto resizes for a model of one size, pads for others, and tiles what does not fit into memory.",
+        ),
+    ] = FitChoice.auto,
     recursive: Annotated[bool, typer.Option("--recursive", help="Descend into sub-folders of IN.")] = False,
     instances: Annotated[
         Path | None,
@@ -53,17 +89,36 @@ def run(
         bool,
         typer.Option("--resume", help="Go on with an earlier run: leave out what it has done, redo what has changed."),
     ] = False,
+    ext: Annotated[
+        ImageFormat, typer.Option("--ext", help="Format of images; same keeps each input's own. Videos keep theirs.")
+    ] = ImageFormat.png,
+    quality: Annotated[
+        int | None, typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF, 1 to 100.")
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option("--codec", help="Of videos: h264, h265, av1, vp9, prores, ffv1, …", metavar="NAME")
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option("--crf", min=0, help="Constant rate factor of the codec; smaller is better.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Do only so many inputs, the first ones.")] = None,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Largest picture that is decoded, height times width.")
+    ] = 178_956_970,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: ShowProgress = None,
 ) -> None:
     """Run a model over images and videos.
 
-    Frames are resized to the model's size, and outputs back to the source's. Images become PNG; videos keep their
-    container, frame count, time stamps and sound. OUT/p2p-run.jsonl gets a line for each input.
+    Outputs have the size of their inputs. Images become PNG; videos keep their container, frame count, time stamps
+    and sound. OUT/p2p-run.jsonl gets a line for each input.
     """
+    from p2p_deploy.media import ReadOptions, WriteOptions
     from p2p_deploy.pipeline import run as run_pipeline
 
+    images, threads = parse_count(batch, "--batch"), parse_count(workers, "--workers")
     quiet_codecs()
     with (
         open_model(model, device, rebuild=rebuild, trust_plan=trust_plan) as backend,
@@ -81,7 +136,14 @@ def run(
             backend,
             source,
             out,
-            batch=batch,
+            batch=images,
+            workers=threads,
+            fit=fit.value,
+            fail_fast=fail_fast,
+            ext=ext.value,
+            limit=limit,
+            read=ReadOptions(max_pixels=max_pixels),
+            write=WriteOptions(quality, codec, crf),
             recursive=recursive,
             overwrite=overwrite,
             resume=resume,
@@ -135,12 +197,41 @@ def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bo
         return load(path, device=device, trust_plan=trust_plan)
 
 
+def where_time_went(summary: RunSummary) -> list[str]:
+    """How busy each stage was, and what would make the run quicker."""
+    if not summary.frames:
+        return []
+    images, reading, writing = (summary.codec_seconds[name] for name in ("images", "video in", "video out"))
+    busy = {
+        "the network": max(summary.infer_seconds) / summary.seconds,
+        "decoding and encoding images": sum(images.values()) / summary.workers / summary.seconds,
+        "decoding video": sum(reading.values()) / summary.seconds,
+        "encoding video": sum(writing.values()) / summary.seconds,
+    }
+    advice = {
+        "the network": "A GPU, half precision or more of --device makes this run quicker",
+        "decoding and encoding images": "More cores, or more --workers where the disk is slow, make this run quicker",
+        "decoding video": "Several clips at once, in runs of their own, make use of the other cores",
+        "encoding video": "Several clips at once, in runs of their own, make use of the other cores",
+    }
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in busy.items() if share >= 0.005)
+    most = max(busy, key=lambda name: busy[name])
+    return [
+        f"busy: {shares} of the time; batches of {summary.batch}, {summary.workers} codec threads",
+        f"{advice[most]}."
+        if busy[most] > 0.7
+        else "No stage is busy all the time: the disk may be what is waited for.",
+    ]
+
+
 def print_summary(summary: RunSummary) -> None:
     """What was done, what was changed on the way, what failed."""
     print(
         f"{summary.done} of {summary.inputs_total} inputs done: {summary.frames} frames in {summary.seconds:.1f} s, "
         f"{summary.frames_per_second:.1f} images/s"
     )
+    for line in where_time_went(summary):
+        print(f"  {line}")
     for note, count in sorted(summary.notes.items()):
         print(f"  {count} {note}")
     if summary.skipped:

@@ -7,7 +7,7 @@ from pathlib import Path
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import images
 from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item, ReadOptions, WriteOptions
-from p2p_deploy.media.containers import CONTAINERS, READ_ONLY, output_suffix
+from p2p_deploy.media.containers import CONTAINERS, READ_ONLY
 
 IMAGE_SUFFIXES = images.SUFFIXES
 VIDEO_SUFFIXES = (*CONTAINERS, *READ_ONLY)
@@ -34,6 +34,11 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
+def output_suffix(suffix: str) -> str:
+    """The suffix of what becomes of a video whose name ends in ``suffix``, in whichever case it is."""
+    return suffix if suffix.lower() in CONTAINERS else ".mkv"
+
+
 def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource:
     """Open a media file for reading; the suffix says which kind.
 
@@ -48,7 +53,11 @@ def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource
 
 
 def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOptions()) -> FrameSink:
-    """Make the sink that writes what becomes of ``source`` to ``path``."""
+    """Make the sink that writes what becomes of ``source`` to ``path``.
+
+    Raises:
+        ItemFailed: that format does not hold it.
+    """
     if is_video(path):
         from p2p_deploy.media.video_sink import VideoSink
         from p2p_deploy.media.video_source import VideoSource
@@ -56,4 +65,13 @@ def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOpti
         if not isinstance(source, VideoSource):
             raise ItemFailed(f"{source.path} is a still image, and {path.name} would be a video.")
         return VideoSink(path, source, options)
+    pages = source.pages if isinstance(source, images.ImageSource) else 1
+    if pages > 1 and path.suffix.lower() in images.TIFF_SUFFIXES:
+        from p2p_deploy.media.tiff_sink import TiffSink
+
+        return TiffSink(path)
+    if pages > 1:
+        raise ItemFailed(
+            f"{source.path} holds {pages} pages, and {path.suffix[1:].upper()} one. Run with --ext same (or tiff)."
+        )
     return images.ImageSink(path, options)

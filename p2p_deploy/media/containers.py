@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -168,8 +167,3 @@ READ_ONLY = (
 # FFmpeg recognises a file by its content; these are the readers it may choose, so that a play list named .mp4 cannot
 # make it open other files.
 READERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,yuv4mpegpipe"
-
-
-def output_suffix(source: Path) -> str:
-    """The suffix of what becomes of a video: that of ``source`` where it can be written, else ``.mkv``."""
-    return source.suffix if source.suffix.lower() in CONTAINERS else ".mkv"

@@ -1,28 +1,53 @@
-"""Still images, through OpenCV."""
+"""Still images: files in, files out. What is in them is the business of ``image_decoding`` and ``image_encoding``."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from p2p_deploy.errors import ItemFailed
-from p2p_deploy.files import temporary_name, write_failure
+from p2p_deploy.files import temporary_path, write_failure
 from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions, WriteOptions
+from p2p_deploy.media.image_decoding import Decoded, decode_image, decode_page, most_bytes
+from p2p_deploy.media.image_encoding import (
+    DEEP_SUFFIXES,
+    TIFF_SUFFIXES,
+    encode,
+    open_for_writing,
+    writing_notes,
+)
+from p2p_deploy.media.image_header import Unreadable
+from p2p_deploy.media.tiff import Tiff
 from p2p_deploy.pixels import Pixels, to_depth
 
-_EXTRA_SAMPLES = 338  # tag of a TIFF
 DEPTH_LOST = "16-bit depth reduced to 8"
-DEEP_SUFFIXES = (".png", ".tif", ".tiff")  # which hold 16 bits a channel
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+WRITTEN_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
+    *((".avif",) if cv2.haveImageWriter("x.avif") else ()),
+)
+SUFFIXES = (*WRITTEN_SUFFIXES, ".gif")  # a palette of 256 colours is nothing to write photographs with
+
+__all__ = [
+    "DEEP_SUFFIXES",
+    "DEPTH_LOST",
+    "SUFFIXES",
+    "TIFF_SUFFIXES",
+    "WRITTEN_SUFFIXES",
+    "ImageSink",
+    "ImageSource",
+    "encode_image",
+    "read_image",
+    "writing_notes",
+]
 
 
 def read_image(path: Path, *, deep: bool = False) -> tuple[Pixels, tuple[str, ...]]:
-    """Decode an image file.
+    """Decode an image file without its alpha; of several pages, the first.
 
     Args:
         path: the file.
@@ -33,112 +58,147 @@ def read_image(path: Path, *, deep: bool = False) -> tuple[Pixels, tuple[str, ..
         was lost.
 
     Raises:
-        ItemFailed: the file is missing, empty, damaged, or no image.
+        ItemFailed: the file is missing, empty, damaged, too large, animated, or no image.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise ItemFailed(f"{path} cannot be read: {exc.strerror or exc}.") from exc
-    if not data:
-        raise ItemFailed(f"{path} is empty (0 bytes).")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as exc:
-        raise ItemFailed(f"{path} cannot be decoded: {exc.err or exc}.") from exc
-    if image is None:
-        raise ItemFailed(f"{path} is damaged, or is not an image OpenCV can decode ({len(data)} bytes).")
-    notes = []
-    if _has_more_pages(data):
-        notes.append("only the first page of a multi-page file")
-    if _has_alpha(data):
-        notes.append("alpha channel dropped")
-    elif _EXTRA_SAMPLES in _read_tiff(data)[0]:
-        notes.append("alpha blended over black")  # libtiff's doing
-    if image.dtype == np.uint16 and not deep:
-        image = to_depth(image, np.uint8)
-        notes.append(DEPTH_LOST)
-    elif image.dtype not in (np.uint8, np.uint16):
-        raise ItemFailed(f"{path} holds {image.dtype} values; expected 8- or 16-bit whole numbers.")
-    if image.ndim == 3:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), tuple(notes)
-    return image[:, :, None], tuple(notes)
+    decoded = _decode_file(path, ReadOptions().max_pixels)
+    pixels, notes = decoded.pixels, decoded.notes
+    if decoded.alpha is not None:
+        notes = (*notes, "alpha channel dropped")
+    if pixels.dtype == np.uint16 and not deep:
+        pixels, notes = to_depth(pixels, np.uint8), (*notes, DEPTH_LOST)
+    return pixels, notes
 
 
 def encode_image(pixels_HWC: Pixels, suffix: str) -> bytes:
-    """Encode (H, W, C), RGB or grey, in the format that ``suffix`` names, with OpenCV's default quality.
-
-    16-bit images keep their depth in ``DEEP_SUFFIXES`` and are written with 8 bits otherwise.
+    """Encode (H, W, C), RGB or grey, in the format that ``suffix`` names; see ``image_encoding.encode``.
 
     Raises:
         ValueError: the format cannot hold this image.
     """
-    if suffix not in DEEP_SUFFIXES:
-        pixels_HWC = to_depth(pixels_HWC, np.uint8)
-    bgr = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR) if pixels_HWC.shape[2] == 3 else pixels_HWC
+    return encode(pixels_HWC, suffix).tobytes()
+
+
+def _decode_file(path: Path, max_pixels: int) -> Decoded:
+    data = _read_file(path, most_bytes(max_pixels))
     try:
-        done, data = cv2.imencode(suffix, bgr)
-    except cv2.error as exc:
-        raise ValueError(exc.err or str(exc)) from exc
-    if not done:
-        raise ValueError(f"OpenCV cannot write {suffix}")
-    return data.tobytes()
+        return decode_image(data, max_pixels)
+    except Unreadable as exc:
+        raise ItemFailed(f"{path} {exc}.") from exc
 
 
-def _has_more_pages(data: bytes) -> bool:
-    """Whether a TIFF's first directory names a second one, or a PNG or a WebP is animated."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"acTL" in data[: data.find(b"IDAT")]
-    if data[8:16] == b"WEBPVP8X":
-        return len(data) > 20 and bool(data[20] & 0x02)
-    return _read_tiff(data)[1]
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _read_tiff(data: bytes) -> tuple[set[int], bool]:
-    """The tags of a TIFF's first directory, and whether there is a second one; nothing for other files."""
-    order: Literal["little", "big"]
-    if data.startswith(b"II*\x00"):
-        order = "little"
-    elif data.startswith(b"MM\x00*"):
-        order = "big"
-    else:
-        return set(), False
-    entries = int.from_bytes(data[4:8], order) + 2
-    after = entries + 12 * int.from_bytes(data[entries - 2 : entries], order)
-    tags = {int.from_bytes(data[at : at + 2], order) for at in range(entries, min(after, len(data)), 12)}
-    return tags, any(data[after : after + 4])
+def _read_file(path: Path, most: int) -> bytes:
+    """All bytes of a file. Without ``pathlib`` and file objects, which cost as much as the system calls."""
+    try:
+        descriptor = os.open(path, _READ)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > most:
+                raise ItemFailed(
+                    f"{path} has {size:,} bytes, more than the largest picture that is decoded. If you trust it, raise "
+                    "--max-pixels."
+                )
+            data = os.read(descriptor, size + 1)
+            while len(data) <= size:  # one call reads 2 GiB at most
+                more = os.read(descriptor, size + 1 - len(data))
+                if not more:
+                    break
+                data += more
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        raise ItemFailed(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+    if not data:
+        raise ItemFailed(f"{path} is empty (0 bytes).")
+    return data
 
 
-def _has_alpha(data: bytes) -> bool:
-    """Whether a PNG (colour type, tRNS) or a WebP (flag of VP8X, bit 28 of VP8L) announces transparency."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return len(data) > 25 and (data[25] in (4, 6) or b"tRNS" in data[: data.find(b"IDAT")])
-    flag_byte = {b"WEBPVP8X": 20, b"WEBPVP8L": 24}.get(data[8:16])
-    return flag_byte is not None and len(data) > flag_byte and bool(data[flag_byte] & 0x10)
+def _reader(descriptor: int) -> Callable[[int, int], bytes]:
+    def read(at: int, count: int) -> bytes:
+        os.lseek(descriptor, at, os.SEEK_SET)
+        return os.read(descriptor, count)
+
+    return read
 
 
 class ImageSource:
-    """One image file: one item."""
+    """One image file: one item, or as many as its TIFF has pages, which are decoded in order.
 
-    sequential = False
+    Attributes:
+        pages: how many pictures it holds.
+    """
 
     def __init__(self, path: Path, options: ReadOptions = ReadOptions()) -> None:
         self.path = path
-        self.expected_frames: int | None = 1
         self.damage: str | None = None
+        self.sequential = False
+        self.expected_frames: int | None = 1
+        self.pages = 1
+        self._max_pixels = options.max_pixels
+        self._descriptor: int | None = None
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            self._look_for_pages()
+
+    def _look_for_pages(self) -> None:
+        """Keep a file of several pages open; any other is opened again when it is decoded."""
+        try:
+            descriptor = os.open(self.path, _READ)
+        except OSError as exc:
+            raise ItemFailed(f"{self.path} cannot be read: {exc.strerror or exc}.") from exc
+        try:
+            self._tiff = Tiff(_reader(descriptor), os.fstat(descriptor).st_size)
+            self.pages = len(self._tiff.places)
+        except Unreadable:
+            return  # decoding says the same, or that it is another format under this name
+        except OSError as exc:
+            raise ItemFailed(f"{self.path} cannot be read: {exc.strerror or exc}.") from exc
+        finally:
+            if self.pages > 1:
+                self._descriptor, self.sequential, self.expected_frames = descriptor, True, self.pages
+            else:
+                os.close(descriptor)
 
     def items(self) -> Iterator[Item]:
-        """The one item."""
-        yield Item(self.path, 0)
+        """One item a page."""
+        for index in range(self.pages):
+            yield Item(self.path, index)
 
     def decode(self, item: Item) -> tuple[Frame, Pixels]:
-        """Read and decode the file; see ``read_image``."""
-        if item.index:
+        """Read and decode a page; see ``decode_image``."""
+        if item.index >= self.pages:
             raise EndOfStream
-        pixels, notes = read_image(self.path, deep=True)
-        return Frame(0, pixels.shape[:2], pixels.shape[2], notes=notes, depth=8 * pixels.itemsize), pixels
+        if self._descriptor is None:
+            pixels, alpha, profile, exif, notes = _decode_file(self.path, self._max_pixels)
+        else:
+            pixels, alpha, profile, exif, notes = self._decode_page(item.index)
+        frame = Frame(
+            item.index,
+            pixels.shape[:2],
+            pixels.shape[2],
+            pts=item.index,
+            notes=notes,
+            depth=8 * pixels.itemsize,
+            alpha=alpha,
+            profile=profile,
+            exif=exif,
+        )
+        return frame, pixels
+
+    def _decode_page(self, index: int) -> Decoded:
+        try:
+            return decode_page(self._tiff, index, self._max_pixels)
+        except Unreadable as exc:
+            raise ItemFailed(f"{self.path}, page {index + 1} of {self.pages}, {exc}.") from exc
+        except OSError as exc:
+            raise ItemFailed(f"{self.path} cannot be read: {exc.strerror or exc}.") from exc
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Close a file of several pages."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 class ImageSink:
@@ -148,28 +208,40 @@ class ImageSink:
 
     def __init__(self, path: Path, options: WriteOptions = WriteOptions()) -> None:
         self.path = path
-        self._temporary = temporary_name(path)
+        self._temporary = temporary_path(os.fspath(path))
+        self._quality = options.quality
 
     def write(self, frame: Frame, pixels_HWC: Pixels) -> None:
         """Encode and write under the temporary name."""
         try:
-            data = encode_image(pixels_HWC, self.path.suffix.lower())
-        except ValueError as exc:
+            data = encode(
+                pixels_HWC,
+                self.path.suffix.lower(),
+                quality=self._quality,
+                alpha=frame.alpha,
+                profile=frame.profile,
+                exif=frame.exif,
+            )
+        except (ValueError, cv2.error) as exc:
             raise ItemFailed(f"{self.path} cannot be encoded: {exc}.") from exc
+        descriptor = open_for_writing(self.path, self._temporary)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary.write_bytes(data)
+            left = data.data
+            while left:
+                left = left[os.write(descriptor, left) :]
         except OSError as exc:
             raise write_failure(self.path, exc) from exc
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Give the file its final name."""
         try:
-            self._temporary.replace(self.path)
+            os.replace(self._temporary, self.path)  # noqa: PTH105
         except OSError as exc:
             raise write_failure(self.path, exc) from exc
 
     def abort(self) -> None:
         """Remove the temporary file."""
         with contextlib.suppress(OSError):  # a disk that is gone cannot be tidied
-            self._temporary.unlink(missing_ok=True)
+            os.unlink(self._temporary)  # noqa: PTH108

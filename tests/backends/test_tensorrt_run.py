@@ -145,7 +145,7 @@ def test_runs_one_after_another_take_no_more_than_one_of_them(opened, tmp_path):
     gpu, model = opened()
     with model:
         for _ in range(3):
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2, fit="resize")
         model.slots(1, 1)
         assert gpu.live.get("stream", 0) == 0
         assert gpu.calls.count("cudaStreamCreateWithFlags") > 10

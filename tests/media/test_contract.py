@@ -1,21 +1,34 @@
 """What every source and sink must do; a new one is covered by a line in ``SOURCES``."""
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from support import leftovers, make_clip, photo_crops, write_images
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import EndOfStream, open_sink, open_source
 from p2p_deploy.media.base import Frame
 
-SOURCES = (".png", ".jpg", ".bmp", ".tiff", ".webp", ".mp4", ".mov", ".mkv", ".avi", ".webm")
+PAGES = " of seven pages.tiff"
+SOURCES = (".png", ".jpg", ".bmp", ".tiff", PAGES, ".webp", ".avif", ".gif", ".mp4", ".mov", ".mkv", ".avi", ".webm")
 FRAMES = {True: 7, False: 1}
 
 
 def make(folder, suffix):
     if suffix in (".mp4", ".mov", ".mkv", ".avi", ".webm"):
         return make_clip(folder / f"source{suffix}", photo_crops(7, 64))
+    if suffix == PAGES:
+        assert cv2.imwritemulti(str(folder / PAGES), [frame[:, :, ::-1] for frame in photo_crops(7, 64)])
+        return folder / PAGES
+    if suffix == ".gif":
+        Image.fromarray(photo_crops(1, 64)[0]).quantize(256).save(folder / "000.gif")
+        return folder / "000.gif"
     return write_images(folder, photo_crops(1, 64), suffix)[0]
+
+
+def output_suffix(path):
+    return path.suffix if path.suffix != ".gif" else ".png"  # of those that are written
 
 
 def read_all(source) -> list[tuple[Frame, np.ndarray]]:
@@ -44,7 +57,7 @@ def test_every_suffix_has_a_source_under_contract():
     from p2p_deploy.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
     from p2p_deploy.media.containers import CONTAINERS, READ_ONLY
 
-    assert {".jpeg", ".tif", ".m4v"} | set(SOURCES) == {*IMAGE_SUFFIXES, *CONTAINERS}
+    assert {".jpeg", ".tif", ".m4v"} | {*SOURCES} - {PAGES} == {*IMAGE_SUFFIXES, *CONTAINERS}
     assert set(VIDEO_SUFFIXES) == {*CONTAINERS, *READ_ONLY}  # the latter are in test_video_containers.py
 
 
@@ -75,7 +88,7 @@ def test_closing_twice_is_fine(source):
 
 
 def test_a_sink_writes_what_it_is_given_under_its_name_at_the_end(source, path, tmp_path):
-    target = tmp_path / "out" / f"result{path.suffix}"
+    target = tmp_path / "out" / f"result{output_suffix(path)}"
     sink = open_sink(target, source)
     frames = read_all(source)
     for frame, image in frames:
@@ -88,7 +101,7 @@ def test_a_sink_writes_what_it_is_given_under_its_name_at_the_end(source, path, 
 
 
 def test_an_aborted_sink_leaves_nothing(source, path, tmp_path):
-    sink = open_sink(tmp_path / "out" / f"result{path.suffix}", source)
+    sink = open_sink(tmp_path / "out" / f"result{output_suffix(path)}", source)
     sink.write(*next(iter(read_all(source))))
     sink.abort()
     assert not list((tmp_path / "out").iterdir())

@@ -76,18 +76,6 @@ def test_transparent_entries_of_a_palette_are_said(tmp_path):
         assert said == notes
 
 
-@pytest.mark.parametrize("suffix", [".webp", ".png"])
-def test_of_an_animation_the_first_picture_is_taken_and_it_is_said(tmp_path, suffix):
-    frames = photo_crops(3, 32)
-    animation = cv2.Animation()
-    animation.frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame in frames]
-    animation.durations = [40] * 3
-    assert cv2.imwriteanimation(str(tmp_path / f"animated{suffix}"), animation)
-    image, notes = read_image(tmp_path / f"animated{suffix}")
-    assert notes == ("only the first page of a multi-page file",)
-    assert np.abs(image.astype(int) - frames[0]).mean() < 10
-
-
 @pytest.mark.parametrize("suffix", [".webp", ".png", ".tiff"])
 def test_a_single_picture_has_nothing_to_say(tmp_path, suffix):
     (path,) = write_images(tmp_path, photo_crops(1, 16), suffix)

@@ -1,0 +1,123 @@
+"""What becomes of computed batches: rows go to encoding threads, in order where it counts, and inputs are finished."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from p2p_deploy import stages
+from p2p_deploy.errors import ItemFailed, P2PError
+from p2p_deploy.ledger import InputState, Ledger
+from p2p_deploy.media import WriteOptions
+from p2p_deploy.pixels import Row
+from p2p_deploy.spec import ModelSpec
+from p2p_deploy.stages import Place
+from p2p_deploy.workers import ENCODING, Inbox, Tally, Workers
+
+
+@dataclass(slots=True, eq=False)
+class _Sequence:
+    """The rows of a video, which are written in the order of their places, whichever device is done first."""
+
+    placed: int = 0
+    due: int = 0
+    held: dict[int, Callable[[], None]] = field(default_factory=dict)
+
+
+class Outlet:
+    """Used from the main thread only.
+
+    Attributes:
+        closing: the videos that are being finished.
+    """
+
+    def __init__(
+        self, ledger: Ledger, spec: ModelSpec, options: WriteOptions, inbox: Inbox, pool: Workers, writer: Workers
+    ) -> None:
+        """Images are encoded by ``pool``, videos by ``writer``."""
+        self.closing: dict[InputState, Tally] = {}
+        self._ledger, self._spec, self._options, self._inbox = ledger, spec, options, inbox
+        self._pool, self._writer = pool, writer
+        self._sequences: dict[InputState, _Sequence] = {}
+        self._order: dict[Place, int] = {}
+
+    def expect(self, place: Place) -> None:
+        """This will be computed; what belongs to a video will be written in the order of these calls."""
+        if place.state.source is not None and place.state.source.sequential:
+            sequence = self._sequences.setdefault(place.state, _Sequence())
+            self._order[place] = sequence.placed
+            sequence.placed += 1
+
+    def hand_out(self, places: Sequence[Place], output: Row, tally: Tally) -> None:
+        """Have the outputs encoded; what became of each goes to ``tally``."""
+        for index, (place, row) in enumerate(zip(places, output, strict=False)):
+            task = (tally, index, ENCODING, stages.encode, place, row, self._spec.output, self._options)
+            if place not in self._order:
+                self._pool.do(*task)
+                continue
+            sequence = self._sequences[place.state]
+            sequence.held[self._order.pop(place)] = functools.partial(self._writer.do, *task)
+            while sequence.due in sequence.held:
+                sequence.held.pop(sequence.due)()
+                sequence.due += 1
+
+    def take_note(self, places: Sequence[Place], tally: Tally) -> None:
+        """Every row of a batch was written, or has failed."""
+        for place, outcome in zip(places, tally.outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                place.state.error = place.state.error or str(outcome)
+            elif outcome:
+                self._ledger.wrote(place.state, stages.notes_of(place, self._spec))
+        for place in places:
+            self.settled(place.state)
+
+    def settled(self, state: InputState) -> None:
+        """An item of an input needs nothing more."""
+        state.settled += 1
+        self.check(state)
+
+    def check(self, state: InputState) -> None:
+        """Finish an input when nothing of it is under way any more."""
+        if state.closing or not state.listed or state.settled < state.issued:
+            return
+        state.closing = True
+        self._sequences.pop(state, None)
+        if state.sink is None:
+            self._ledger.finish(state)
+        else:
+            end = state.sink.abort if state.error else state.sink.close
+            self.closing[state] = Tally(1, functools.partial(self._closed, state), self._inbox)
+            self._writer.do(self.closing[state], 0, ENCODING, end)
+
+    def _closed(self, state: InputState, tally: Tally) -> None:
+        del self.closing[state]
+        (outcome,) = tally.outcomes
+        if isinstance(outcome, ItemFailed):
+            state.error = state.error or str(outcome)
+            if state.sink is not None:
+                state.sink.abort()
+        if state.sink is not None:
+            state.notes.update(state.sink.notes)
+        self._ledger.finish(state)
+
+    def record_quietly(self, places: Sequence[Place], tally: Tally) -> None:
+        """Record the images of a batch that were completed while the run ended."""
+        for place, outcome in zip(places, tally.outcomes, strict=True):
+            if outcome is True and place.state.sink is None and place.state in self._ledger.unfinished:
+                self._ledger.wrote(place.state, stages.notes_of(place, self._spec))
+                self._finish_quietly(place.state)
+
+    def abandon(self) -> None:
+        """The run is over: record the videos that were finished meanwhile, and remove what was not."""
+        for state, tally in self.closing.items():
+            if tally.settled and not isinstance(tally.outcomes[0], Exception):
+                self._finish_quietly(state)
+        for state in list(self._ledger.unfinished):
+            self._ledger.abandon(state)
+
+    def _finish_quietly(self, state: InputState) -> None:
+        with contextlib.suppress(P2PError):  # the disk may be what ended the run
+            self._ledger.finish(state)
+        self._ledger.unfinished.discard(state)

@@ -1,0 +1,115 @@
+"""The threads of a run: they take tasks in order, and post to one inbox when everything of a tally is done."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from p2p_deploy.errors import ItemFailed
+from p2p_deploy.media import EndOfStream
+
+Task = Callable[..., Any]
+DECODING, ENCODING = 0, 1  # which of a thread's clocks a task runs on
+# What a task may raise that concerns its own input only.
+OF_ONE_ITEM = (ItemFailed, EndOfStream)
+
+
+class Tally:
+    """Tasks that are reported together, by whichever thread does the last of them.
+
+    Attributes:
+        outcomes: in the order of the tasks, what each returned, or the exception that concerns its input only; None
+            before it is done.
+        settled: whether all are done.
+        then: what the main thread calls with this tally.
+    """
+
+    __slots__ = ("_count", "_inbox", "outcomes", "settled", "then")
+
+    def __init__(self, size: int, then: Callable[[Tally], None], inbox: Inbox) -> None:
+        self.outcomes: list[Any] = [None] * size
+        self.settled = False
+        self.then = then
+        self._inbox = inbox
+        self._count = itertools.count(1)  # whose next() is atomic, where += is not
+
+    def settle(self, index: int, outcome: Any) -> None:
+        """A task is done. From any thread."""
+        self.outcomes[index] = outcome
+        if next(self._count) == len(self.outcomes):
+            self.settled = True
+            self._inbox.put(self)
+
+
+class Broken:
+    """A stage or a device failed: the run is over."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+Inbox = SimpleQueue  # of Tally and Broken
+
+
+class Workers:
+    """Threads that share one queue of tasks.
+
+    They are daemons: one that hangs in a call to a disk that is gone keeps nobody from ending the process.
+
+    Attributes:
+        clocks: of each thread, the seconds it spent on decoding and on encoding.
+    """
+
+    def __init__(self, name: str, threads: int, inbox: Inbox) -> None:
+        self._queue: SimpleQueue[tuple[Tally, int, int, Task, tuple[Any, ...]] | None] = SimpleQueue()
+        self._inbox = inbox
+        self._stopping = False
+        self.clocks = [[0.0, 0.0] for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(clock,), name=f"{name}-{number}", daemon=True)
+            for number, clock in enumerate(self.clocks)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def do(self, tally: Tally, index: int, clock: int, task: Task, *arguments: Any) -> None:
+        """Queue a task, whose outcome goes to ``tally.outcomes[index]``."""
+        self._queue.put((tally, index, clock, task, arguments))
+
+    def _work(self, clocks: list[float]) -> None:
+        now = time.perf_counter
+        while (item := self._queue.get()) is not None:
+            if self._stopping:
+                continue
+            tally, index, clock, task, arguments = item
+            started = now()
+            try:
+                outcome = task(*arguments)
+            except OF_ONE_ITEM as exc:
+                outcome = exc
+            except BaseException as exc:
+                self._inbox.put(Broken(exc))
+                continue
+            finally:
+                clocks[clock] += now() - started
+            tally.settle(index, outcome)
+            del item, tally, arguments, outcome  # or an idle thread would keep a picture
+
+    def stop(self, patience_s: float) -> bool:
+        """Finish what is under way and leave what is queued; False when a thread did not end in time."""
+        self._stopping = True
+        for _ in self._threads:
+            self._queue.put(None)
+        return join(self._threads, patience_s)
+
+
+def join(threads: Sequence[threading.Thread], patience_s: float) -> bool:
+    """Wait for threads to end, for no longer than that in all; whether they did."""
+    end = time.perf_counter() + patience_s
+    for thread in threads:
+        thread.join(max(0.0, end - time.perf_counter()))
+    return not any(thread.is_alive() for thread in threads)
