@@ -1,14 +1,31 @@
 """What the tests of videos do with clips: copy them through a source and a sink, read them, put them together."""
 
+from fractions import Fraction
 from itertools import islice
 
 import av
 import cv2
 import numpy as np
-from support import photo_crops
+from support import add_tone, photo_crops
 
 from p2p_deploy.media import EndOfStream, open_sink, open_source
 from p2p_deploy.media.base import ReadOptions, WriteOptions
+
+# suffix -> muxer, video encoder, audio encoder
+MADE_WITH = {
+    ".ts": ("mpegts", "libx264", "aac"),
+    ".m2ts": ("mpegts", "libx264", "ac3"),
+    ".mts": ("mpegts", "mpeg2video", "mp2"),
+    ".mpg": ("mpeg", "mpeg1video", "mp2"),
+    ".mpeg": ("mpeg", "mpeg2video", "mp2"),
+    ".vob": ("vob", "mpeg2video", "ac3"),
+    ".wmv": ("asf", "wmv2", "wmav2"),
+    ".asf": ("asf", "msmpeg4", "libmp3lame"),
+    ".flv": ("flv", "flv", "libmp3lame"),
+    ".3gp": ("3gp", "libx264", "aac"),
+    ".3g2": ("3g2", "mpeg4", "aac"),
+    ".ogv": ("ogg", "libvpx", "libopus"),
+}
 
 
 def copy_through(path, target, change=lambda image: image, *, reading=ReadOptions(), writing=WriteOptions()):
@@ -56,7 +73,7 @@ def copy_packets(path, target, *, sound=None, seconds=2, **options):
         targets = {stream: container.add_stream_from_template(stream) for stream in source.streams}
         noise = container.add_stream(sound, rate=48000, layout="mono") if sound else None
         for packet in source.demux():
-            if packet.dts is not None:
+            if packet.size:
                 packet.stream = targets[packet.stream]
                 container.mux(packet)
         if noise is not None:
@@ -98,3 +115,31 @@ def write_clip(path, frames, key_every):
 def nearest(image, frames):
     """Which of the frames an image is, after whatever encoders did to it."""
     return max(range(len(frames)), key=lambda index: cv2.PSNR(image, frames[index]))
+
+
+def make(path, frames):
+    """A clip of 25 frames a second, with a tone where the container takes one."""
+    if path.suffix == ".y4m":
+        return make_y4m(path, frames)
+    muxer, encoder, sound = MADE_WITH[path.suffix]
+    with av.open(str(path), "w", format=muxer) as container:
+        stream = container.add_stream(encoder, rate=25)
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = *frames.shape[1:3], "yuv420p", 4_000_000
+        tone = container.add_stream(sound, rate=48000, layout="mono", bit_rate=64000)
+        for index, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        add_tone(container, tone, len(frames) / 25)
+    return path
+
+
+def make_y4m(path, frames):
+    height, width = frames.shape[1:3]
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W%d H%d F25:1 Ip A1:1 C420jpeg\n" % (width, height))
+        for image in frames:
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+            file.write(b"FRAME\n" + picture.to_ndarray().tobytes())
+    return path

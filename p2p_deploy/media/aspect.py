@@ -17,6 +17,7 @@ PLACEHOLDER = "." * 40
 _HEAD_BYTES = 1 << 20
 _TRACKS, _TRACK, _VIDEO, _NAME = b"\x16\x54\xae\x6b", b"\xae", b"\xe0", b"\x53\x6e"
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = b"\x54\xb0", b"\x54\xba", b"\x54\xb2"
+_IS_RATIO = b"\x03"
 _CRC, _VOID = b"\xbf", b"\xec"
 
 
@@ -31,7 +32,7 @@ def write_aspect(path: Path, size: tuple[int, int], ratio: Fraction) -> bool:
     Returns:
         Whether there was the place to say it.
     """
-    display = (size[0], max(1, round(size[1] * ratio)))
+    display = _display(size, ratio)
     with path.open("r+b") as file:
         head = file.read(_HEAD_BYTES)
         for name, start, end in _elements(head, 0, len(head)):
@@ -59,7 +60,7 @@ def _elements(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]
             at = start + size
 
 
-def _with_aspect(tracks: bytes, display: tuple[int, int]) -> bytes | None:
+def _with_aspect(tracks: bytes, display: bytes) -> bytes | None:
     """The content of Tracks, as long as before, with a display size; None where it has no room for it."""
     for name, start, end in _elements(tracks, 0, len(tracks)):
         if name == _TRACK:
@@ -72,7 +73,7 @@ def _with_aspect(tracks: bytes, display: tuple[int, int]) -> bytes | None:
     return None
 
 
-def _track_with_aspect(track: bytes, display: tuple[int, int]) -> bytes | None:
+def _track_with_aspect(track: bytes, display: bytes) -> bytes | None:
     parts, named = [], False
     for name, start, end in _elements(track, 0, len(track)):
         part = track[start:end]
@@ -85,12 +86,23 @@ def _track_with_aspect(track: bytes, display: tuple[int, int]) -> bytes | None:
                 for inner, at, stop in _elements(part, 0, len(part))
                 if inner not in (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
             ]
-            height, width = (side.to_bytes(4, "big") for side in display)
-            part = b"".join((*kept, _element(_DISPLAY_WIDTH, width), _element(_DISPLAY_HEIGHT, height)))
+            part = b"".join((*kept, display))
         parts.append(_element(name, part))
     new = b"".join(parts)
     room = len(track) - len(new) - 2
     return new + _element(_VOID, bytes(room)) if named and 0 <= room < 127 else None
+
+
+def _display(size: tuple[int, int], ratio: Fraction) -> bytes:
+    """The elements that say it: how many square pixels a frame is shown as, or, where they are no whole number, 4:3."""
+    height, width = size
+    if (width * ratio).denominator == 1:
+        shown, unit = (int(width * ratio), height), b""
+    else:
+        shape = ratio * width / height
+        shown, unit = (shape.numerator, shape.denominator), _element(_DISPLAY_UNIT, _IS_RATIO)
+    sides = zip((_DISPLAY_WIDTH, _DISPLAY_HEIGHT), shown, strict=True)
+    return b"".join(_element(name, side.to_bytes(4, "big")) for name, side in sides) + unit
 
 
 def _element(name: bytes, content: bytes) -> bytes:

@@ -50,6 +50,7 @@ class Codec:
         deep_formats: the same for pixels of more than 8 bits; None where the codec holds 8.
         crf: name of the option for the constant rate factor and its smallest and largest value; None: it has none.
         in_order: the options that keep frames in the order they are shown.
+        fastest: frames a second beyond which the encoder refuses; what it is told changes no time stamp.
         full_range: whether it says that its pixels use the full range. ProRes is read as limited, whatever it is.
         hardware: whether it needs a device beside FFmpeg.
     """
@@ -61,6 +62,7 @@ class Codec:
     deep_formats: tuple[str, str] | None = None
     crf: tuple[str, int, int] | None = None
     in_order: dict[str, str] = field(default_factory=dict)
+    fastest: int | None = None
     full_range: bool = True
     hardware: bool = False
 
@@ -106,6 +108,7 @@ CODECS = {
         formats=("yuv420p", "yuv420p"),
         deep_formats=("yuv420p10le", "yuv420p10le"),
         crf=("crf", 1, 63),
+        fastest=240,
     ),
     "vp9": Codec(
         "libvpx-vp9",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,12 +14,42 @@ _BOXES = frozenset(
 )
 
 
+_Y4M = b"YUV4MPEG2 "
+# By how much chroma is smaller, down and across, by the colour space of a Y4M header.
+_CHROMA = {"420": (2, 2), "411": (1, 4), "422": (1, 2), "444": (1, 1), "mono": None}
+
+
 def missing_bytes(path: Path) -> int:
-    """How far the last part of an MP4, MOV or Matroska file reaches beyond its end; 0 for other files."""
+    """How far the last part of an MP4, MOV, Matroska or Y4M file reaches beyond its end; 0 for other files."""
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
-        end = _segment_end(file.read(4096)) if file.read(4) == _EBML else _boxes_end(file, length)
+        head = file.read(4096)
+        if head.startswith(_EBML):
+            end = _segment_end(head[len(_EBML) :])
+        elif head.startswith(_Y4M):
+            end = _last_frame_end(head, length)
+        else:
+            end = _boxes_end(file, length)
     return max(0, end - length)
+
+
+def _last_frame_end(head: bytes, length: int) -> int:
+    """Where the last frame of a Y4M file ends: all are equally long, unless they have parameters of their own."""
+    header, newline, frames = head.partition(b"\n")
+    marks = {field[:1]: field[1:] for field in header.decode("latin-1").split(" ")[1:]}
+    colours = marks.get("C", "420")
+    family = next((name for name in _CHROMA if colours.startswith(name)), None)
+    sides = [int(marks[side]) if marks.get(side, "").isdecimal() else 0 for side in "HW"]
+    if family is None or "alpha" in colours or not newline or not frames.startswith(b"FRAME\n"):
+        return 0
+    samples = sides[0] * sides[1]
+    steps = _CHROMA[family]
+    if steps is not None:
+        samples += 2 * math.prod(-(-side // step) for side, step in zip(sides, steps, strict=True))
+    depth = 2 if re.search(r"(p|mono)(9|1[0-6])", colours) else 1
+    frame = len(b"FRAME\n") + depth * samples
+    start = len(header) + len(newline)
+    return start + -(-(length - start) // frame) * frame
 
 
 def _boxes_end(file: BinaryIO, length: int) -> int:

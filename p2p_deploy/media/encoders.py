@@ -79,6 +79,7 @@ class Encoder:
         name: FFmpeg's name of it.
         pixel_format: FFmpeg's name of what it is given.
         options: its options.
+        fastest: frames a second beyond which it refuses.
         full_range: whether its pixels may use the full range.
         notes: what of the frames is not as in the source.
     """
@@ -86,6 +87,7 @@ class Encoder:
     name: str
     pixel_format: str
     options: dict[str, str]
+    fastest: int | None
     full_range: bool
     notes: tuple[str, ...]
 
@@ -110,4 +112,4 @@ def choose_encoder(kind: Container, options: WriteOptions, size: tuple[int, int]
     if any(side % 2 for side in size) and odd != even:
         pixel_format = odd
         notes.append(f"odd size {size[1]}x{size[0]}: written as {odd}, which not every player shows")
-    return Encoder(codec.encoder, pixel_format, settings, codec.full_range, tuple(notes))
+    return Encoder(codec.encoder, pixel_format, settings, codec.fastest, codec.full_range, tuple(notes))

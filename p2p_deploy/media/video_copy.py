@@ -127,13 +127,16 @@ class StreamCopy:
         self._recoded = {}
 
     def _before_start(self, packet: Any, target: Any) -> bool:
-        """Whether a packet is over before time 0: an encoder's run-up, which MP4 hides and Matroska cannot.
+        """Whether a packet is over before time 0: an encoder's run-up, which is not heard.
 
-        FFmpeg would move all pictures back instead. Of Opus it knows how long the run-up is.
+        MP4 can hide it, and Matroska that of Matroska, and of Opus. Else FFmpeg would move all pictures back instead.
         """
-        hidden = self._kind.matroska and self._container.format.name.startswith("mov")
-        if not hidden or packet.pts is None or packet.pts >= 0 or target.codec_context.name == "opus":
+        if packet.pts is None or packet.pts >= 0 or packet.stream.type != "audio":
             return False
+        if self._kind.time_stamps:
+            of_mp4 = self._container.format.name.startswith("mov")
+            if not (self._kind.matroska and of_mp4) or target.codec_context.name == "opus":
+                return False
         if packet.pts + (packet.duration or 0) <= 0:
             return True
         packet.pts = packet.dts = 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange
+from av.video.reformatter import ColorRange, Colorspace
 
 from p2p_deploy.errors import ItemFailed, P2PError
 from p2p_deploy.files import DISK_ERRORS, temporary_name, write_failure
@@ -28,8 +28,9 @@ from p2p_deploy.pixels import Pixels, resize
 # MPEG-4 counts in parts of a second no finer than this; DirectShow writes 10000000/333667 frames per second.
 _FINEST = Fraction(1, 65535)
 _NO_TAGS = (2, 0, 2, 2)  # AVCOL: unspecified matrix, range, primaries, transfer
+_NAMES = {Colorspace.ITU709: "BT.709", Colorspace.ITU601: "BT.601"}
 _ROUNDED = "time stamps rounded to milliseconds"
-_INEXACT = Fraction(1, 50)  # seconds by which the length that a header gives may be off: Matroska and AVI round
+_INEXACT = Fraction(1, 100)  # seconds by which the length that a header gives may be off: Matroska rounds
 
 
 class VideoSink:
@@ -88,10 +89,10 @@ class VideoSink:
                 self._turn = turn + 1
             # ProRes takes them from the frame.
             picture.colorspace, picture.color_range, picture.color_primaries, picture.color_trc = self._tags
+            self._end = (picture.pts + picture.duration) * picture.time_base  # encoding changes the unit
             self._copy.copy_until(picture.pts * picture.time_base)
             self._output.mux(self._encode(picture))
             self._written += 1
-            self._end = (picture.pts + picture.duration) * picture.time_base
 
     def _encode(self, picture: Any) -> list[Any]:
         """Packets; whatever the encoder says is not about the disk, EPERM included.
@@ -111,7 +112,8 @@ class VideoSink:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._output = av.open(address(self._temporary), "w", format=self._container.muxer)
         encoder = choose_encoder(self._container, self._options, (height, width), depth)
-        stream = self._output.add_stream(encoder.name, rate=self._rate, options=encoder.options)
+        rate = min(self._rate, encoder.fastest) if encoder.fastest else self._rate
+        stream = self._output.add_stream(encoder.name, rate=rate, options=encoder.options)
         stream.pix_fmt = encoder.pixel_format
         stream.width, stream.height = width, height
         context = stream.codec_context
@@ -119,6 +121,7 @@ class VideoSink:
             context.time_base = stream.time_base = self._info.time_base
         if encoder.name == "libx265" and self._container.muxer in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # the one of two that Apple's players know
+        self.notes = encoder.notes
         self._set_colours(height, encoder.full_range)
         context.colorspace, context.color_range, context.color_primaries, context.color_trc = self._tags
         ratio = self._info.sample_aspect_ratio
@@ -132,18 +135,23 @@ class VideoSink:
         self._size = height, width
         self._stream = stream
         self._copy = StreamCopy(self._source, self._output, self._container, self._info.origin)
-        self.notes = (*encoder.notes, *self._copy.notes)
+        self.notes += tuple(self._copy.notes)
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes = (*self.notes, note)
 
     def _set_colours(self, height: int, full_range: bool) -> None:
+        """Take over the matrix, range and tags of the source, as far as they can be stored."""
         self._matrix, self._tags = self._info.matrix, self._info.tags
         if not self._container.colour_tags:
             self._matrix, self._tags = usual_matrix(height), _NO_TAGS
+            if self._matrix != self._info.matrix:
+                self._note(f"colours written as {_NAMES[self._matrix]}, which {self._container.muxer} is read as")
         elif not full_range:
             self._tags = (self._tags[0], int(ColorRange.MPEG), *self._tags[2:])
+        if self._info.tags[1] == ColorRange.JPEG != self._tags[1]:
+            self._note("full range of colours written as limited range")
 
     def _turned(self, height: int, width: int) -> bool:
         """Whether the source was stored on its side."""
@@ -171,7 +179,7 @@ class VideoSink:
             count = sum(packet.size > 0 for packet in container.demux(stream))
         if count != self._written:
             raise ItemFailed(f"{self.path} did not come out whole: {self._written} frames went in, {count} are in it.")
-        if end is not None and abs(end - self._end) > _INEXACT:
+        if self._container.time_stamps and end is not None and abs(end - self._end) > _INEXACT:
             raise ItemFailed(
                 f"{self.path} did not come out whole: {float(self._end):.2f} s went in, it is {float(end):.2f} s long."
             )

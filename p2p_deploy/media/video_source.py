@@ -22,7 +22,6 @@ from p2p_deploy.media.ffmpeg import FFMPEG_ERRORS, open_input, reason
 from p2p_deploy.media.video_info import Clock, promised_end, video_info
 from p2p_deploy.pixels import Pixels
 
-
 SEEK_FRAMES = 600  # decoded at most after a seek; encoders set a key frame every 250 or sooner
 
 
@@ -94,6 +93,8 @@ class VideoSource:
             if frame is not None:
                 return self._convert(frame, item.index)
         except FFMPEG_ERRORS as exc:
+            context = self._stream.codec_context
+            self._refuse_large(context.height, context.width)  # which a decoder says only in its own log
             self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)})")
             raise EndOfStream from exc
         self._finish(self._missing_end(item.index) or self._cut() or self._corruption())

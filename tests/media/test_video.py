@@ -1,6 +1,8 @@
 """Frames, time stamps, sound and the way up of videos that go through a source and a sink."""
 
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -10,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from clips import copy_packets, copy_through, moving_frames, stream_facts, times_of
-from support import audio_packets, make_clip, photo_crops, read_clip
+from support import ROOT, audio_packets, make_clip, photo_crops, read_clip
 
 from p2p_deploy.demo.photos import locate
 from p2p_deploy.media import open_sink, open_source
@@ -46,6 +48,27 @@ def test_variable_frame_rate_and_sound_survive(suffix, tmp_path):
     packets = audio_packets(path)
     assert len(packets) > 20
     assert audio_packets(tmp_path / f"out{suffix}") == packets
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from clips import copy_through
+copy_through(Path(sys.argv[1]), Path(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_long_clip_takes_no_more_memory_than_a_short_one(suffix, tmp_path):
+    """In MiB; 4000 frames of this size would be 47."""
+    peaks = []
+    for count in (200, 4000):
+        path = make_clip(tmp_path / f"{count}.mkv", np.resize(moving_frames(100), (count, 64, 64, 3)), audio=True)
+        command = [sys.executable, "-c", PEAK, path, tmp_path / f"out{suffix}"]
+        environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        peaks.append(int(subprocess.run(command, capture_output=True, check=True, env=environment).stdout))
+    assert peaks[1] < peaks[0] + 12
 
 
 def test_ntsc_stays_ntsc(tmp_path):

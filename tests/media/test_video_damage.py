@@ -3,7 +3,7 @@
 import av
 import numpy as np
 import pytest
-from clips import copy_packets, copy_through, moving_frames, read_source
+from clips import copy_packets, copy_through, make, moving_frames, read_source
 from support import audio_packets, make_clip, photo_crops, read_clip
 
 from p2p_deploy.errors import ItemFailed
@@ -155,6 +155,32 @@ def test_damaged_frames_in_the_middle_stop_nothing_but_the_clip(name, part, cont
     assert source.damage is None or source.damage.startswith(f"{path} ")
     copy_through(path, tmp_path / f"out{path.suffix}")
     assert len(read_source(tmp_path / f"out{path.suffix}")[0]) == len(frames)
+
+
+@pytest.mark.parametrize("content", ["zeros", "noise"])
+@pytest.mark.parametrize("suffix", [".ts", ".mpg", ".wmv", ".flv", ".3gp", ".ogv"])
+def test_damage_in_the_middle_of_other_containers_stops_nothing_but_the_clip(suffix, content, tmp_path):
+    path = make(tmp_path / f"in{suffix}", moving_frames(50))
+    data = bytearray(path.read_bytes())
+    start, length = len(data) // 2, len(data) // 10
+    data[start : start + length] = bytes(length) if content == "zeros" else np.random.default_rng(0).bytes(length)
+    path.write_bytes(data)
+    frames, source = read_source(path)
+    assert 10 < len(frames) <= 50
+    assert source.damage or len(frames) == 50 or suffix in (".wmv", ".ogv")  # in which FFmpeg passes over it in silence
+    times = [frame.pts * frame.time_base for frame, _ in frames]
+    assert times == sorted(set(times))
+    copy_through(path, tmp_path / "out.mkv")
+    assert len(read_source(tmp_path / "out.mkv")[0]) == len(frames)
+
+
+@pytest.mark.parametrize("suffix", [".wmv", ".flv", ".ogv", ".y4m"])
+def test_other_containers_that_are_cut_give_their_frames(suffix, tmp_path):
+    path = make(tmp_path / f"in{suffix}", moving_frames(50))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.7)])
+    frames, source = read_source(path)
+    assert 20 < len(frames) < 48
+    assert source.damage or suffix in (".flv", ".ogv")  # whose headers promise nothing
 
 
 def test_sound_much_longer_than_the_pictures_is_no_damage(tmp_path):
