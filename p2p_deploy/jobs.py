@@ -17,6 +17,7 @@ from p2p_deploy.files import refuse_existing
 from p2p_deploy.listing import MEDIA_SUFFIXES, Folder, Pattern, join, split_pattern, walk
 from p2p_deploy.manifest import RECORD_NAME
 from p2p_deploy.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_video, output_suffix
+from p2p_deploy.media.raw import STANDARD_STREAM
 from p2p_deploy.placing import Places, inside, real
 
 
@@ -140,6 +141,12 @@ def plan_jobs(
         raise InputError(f"{exc.filename} cannot be looked at: {exc.strerror}.{hint}") from exc
 
 
+def pipe_job() -> JobList:
+    """The one job of a run over raw frames from standard input to standard output."""
+    name = str(STANDARD_STREAM)
+    return JobList(None, 1, 1, 0, 0, 0, Path(), Path(), "same", layout.pack(["/", layout.entry(name, name)]))
+
+
 def _plan(source: Path, out: Path, recursive: bool, overwrite: bool, ext: str, limit: int | None) -> JobList:
     if source.is_file():
         return _single(source, out, overwrite, ext)
@@ -242,6 +249,11 @@ class _Planner:
         yield from entries
 
 
+def is_one_file(source: Path, out: Path) -> bool:
+    """Whether OUT is the output file itself and not a folder."""
+    return source.is_file() and out.suffix.lower() in MEDIA_SUFFIXES | layout.WRITTEN_SUFFIXES and not out.is_dir()
+
+
 def _single(source: Path, out: Path, overwrite: bool, ext: str) -> JobList:
     suffix = source.suffix.lower()
     if suffix not in MEDIA_SUFFIXES:
@@ -251,7 +263,7 @@ def _single(source: Path, out: Path, overwrite: bool, ext: str) -> JobList:
         )
     folder: Path | None = out
     output = out / layout.output_name(source.name, ext)
-    if out.suffix.lower() in MEDIA_SUFFIXES | layout.WRITTEN_SUFFIXES and not out.is_dir():
+    if is_one_file(source, out):
         _refuse_unfit(source, out)
         folder, output = None, out
     elif out.exists() and not out.is_dir():

@@ -10,8 +10,9 @@ from typing import Any
 
 from p2p_deploy.errors import P2PError
 from p2p_deploy.jobs import Job, JobList
+from p2p_deploy.layout import is_still
 from p2p_deploy.manifest import RunRecord, stamp
-from p2p_deploy.media import FrameSink, FrameSource, is_video
+from p2p_deploy.media import FrameSink, FrameSource
 from p2p_deploy.summary import Progress, RunSummary
 
 MAX_ERRORS_KEPT = 100
@@ -29,7 +30,7 @@ class InputState:
         stamp: by what its files will be known again, taken before they are read.
         source: None until it is opened.
         sink: of a video, from its first frame on.
-        expected: frames that are counted on: 1 for an image, what its header promises for a video.
+        expected: frames that are counted on: until it is opened 1 for an image, then what its header promises.
         issued: items handed to a decoding thread.
         settled: items that are written, failed, or past the end.
         listed: every item has been issued.
@@ -78,16 +79,16 @@ class Ledger:
 
     def start(self, job: Job) -> InputState:
         """Open the account of an input."""
-        state = InputState(job, self.stamps(job), expected=0 if is_video(job.source) else 1)
+        state = InputState(job, self.stamps(job), expected=int(is_still(job.name)))
         self.unfinished.add(state)
         return state
 
     def opened(self, state: InputState, source: FrameSource) -> None:
         """Its source is open."""
         state.source = source
-        if not state.expected:
-            state.expected = source.expected_frames or 0
-            self._frames_expected += state.expected
+        promised = source.expected_frames or 0  # of an image its pages, which were counted as one
+        self._frames_expected += promised - state.expected
+        state.expected = promised
 
     def wrote(self, state: InputState, notes: Iterable[str]) -> None:
         """A frame of it was written."""

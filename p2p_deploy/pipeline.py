@@ -13,7 +13,7 @@ from p2p_deploy import stages
 from p2p_deploy.backends.base import Backend, available_memory
 from p2p_deploy.devices import Device
 from p2p_deploy.fitting import Fit, Fitting
-from p2p_deploy.jobs import plan_jobs
+from p2p_deploy.jobs import pipe_job, plan_jobs
 from p2p_deploy.ledger import Ledger
 from p2p_deploy.loop import Loop, RunOptions
 from p2p_deploy.manifest import RECORD_NAME, RunRecord
@@ -63,7 +63,8 @@ def run(
         fail_fast: stop at the first input that fails.
         ext: format of images, see ``jobs.plan_jobs``.
         limit: do only so many inputs, the first ones.
-        read: how inputs are read.
+        read: how inputs are read; with ``raw``, frames go from standard input to standard output, and ``source`` and
+            ``out`` are not looked at.
         write: how outputs are written.
         recursive: descend into sub-folders.
         overwrite: replace existing outputs.
@@ -88,7 +89,11 @@ def run(
     read = replace(read, deep=spec.input.dtype == "float32")
     options = RunOptions(batch, workers, fit, fail_fast, read, write)
     fitting = Fitting(spec, options.fit, room, lambda size: models[0].most_frames(size) > 0)
-    jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=overwrite or resume, ext=ext, limit=limit)
+    if read.raw:
+        jobs = pipe_job()
+    else:
+        replacing = overwrite or resume
+        jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=replacing, ext=ext, limit=limit)
     fingerprint = models[0].fingerprint() if jobs.folder else ""
     stamps = functools.partial(stages.input_stamp, instances=maps_of_instances)
     if resume:

@@ -31,8 +31,10 @@ def check_instances(spec: ModelSpec, source: Path, instances: Path | None) -> No
         )
     if instances is not None and not wanted:
         raise InputError(f"{spec.name} takes no instance maps; leave out --instances.")
-    if instances is not None and instances.is_file() and source.is_dir():
-        raise InputError(f"{instances} is one file, and {source} a folder; expected the folder of their instance maps.")
+    if instances is not None and instances.is_file() and not source.is_file():
+        raise InputError(
+            f"{instances} is one file, and {source} is several; expected the folder of their instance maps."
+        )
     if instances is not None and not instances.exists():
         raise InputError(f"{instances} does not exist; expected the instance maps that belong to the label maps.")
 
@@ -46,7 +48,7 @@ def open_input(job: Job, spec: ModelSpec, instances: Path | None, options: ReadO
     if spec.input.kind == "image":
         return open_source(job.source, options)
     found = maps.instances_of(job.source, job.name, instances)
-    return maps.MapSource(job.source, spec.input.classes or 0, found)
+    return maps.MapSource(job.source, spec.input.classes or 0, found, options.max_pixels)
 
 
 def input_stamp(job: Job, instances: Path | None) -> list[list[int] | None]:

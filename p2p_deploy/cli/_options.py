@@ -47,11 +47,11 @@ MinPsnr = Annotated[
 ]
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """``HxW`` in pixels, the value of ``--size``."""
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """``HxW`` in pixels."""
     found = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
     if not found:
-        raise typer.BadParameter(f"expected HxW in pixels, such as 256x256, got {text!r}", param_hint="'--size'")
+        raise typer.BadParameter(f"expected HxW in pixels, such as 256x256, got {text!r}", param_hint=f"'{option}'")
     return int(found[1]), int(found[2])
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from p2p_deploy.cli._models import is_plan, open_model
 from p2p_deploy.cli._options import Device, Json, TrustPlan, print_json, say
-from p2p_deploy.cli.run import is_plan, open_model
 
 
 def bench(

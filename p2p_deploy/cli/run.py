@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -9,21 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2p_deploy.cli._models import open_models
 from p2p_deploy.cli._options import (
-    Device,
     Json,
     Overwrite,
     ShowProgress,
     TrustPlan,
     cancel_on_ctrl_c,
     parse_count,
+    parse_size,
     print_json,
-    printable,
     progress_bar,
     quiet_codecs,
     say,
 )
-from p2p_deploy.errors import ModelFileError, StalePlan
+from p2p_deploy.cli._summary import print_summary
 
 
 class ImageFormat(StrEnum):
@@ -47,8 +49,7 @@ class FitChoice(StrEnum):
 
 
 if TYPE_CHECKING:
-    from p2p_deploy.backends import Backend
-    from p2p_deploy.summary import Progress, RunSummary
+    from p2p_deploy.summary import Progress
 
 
 def run(
@@ -57,7 +58,16 @@ def run(
     out: Annotated[
         Path, typer.Argument(help="The output folder; for a single input also the output file, such as out.jpg.")
     ],
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            help="auto, cpu or cuda:N, or several that share the work, such as cuda:0,cuda:1. auto is the CPU, for a "
+            ".plan the first GPU. Asked for a GPU that is not there, the command fails; it never falls "
+            "back to the CPU.",
+            metavar="auto|cpu|cuda:N[,cuda:M]",
+        ),
+    ] = "auto",
     batch: Annotated[
         str, typer.Option("--batch", metavar="N|auto", help="Images computed at once. auto finds out what is quickest.")
     ] = "auto",
@@ -105,6 +115,17 @@ def run(
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", min=1, help="Largest picture that is decoded, height times width.")
     ] = 178_956_970,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            "--raw",
+            metavar="HxW",
+            help="Raw RGB frames of that size: IN and OUT are both -, for standard input and output.",
+        ),
+    ] = None,
+    gallery: Annotated[
+        bool, typer.Option("--gallery", help="Write OUT/gallery.html, a page with before and after side by side.")
+    ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first input that fails.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -115,13 +136,29 @@ def run(
     Outputs have the size of their inputs. Images become PNG; videos keep their container, frame count, time stamps
     and sound. OUT/p2p-run.jsonl gets a line for each input.
     """
+    from p2p_deploy.gallery import write_gallery
     from p2p_deploy.media import ReadOptions, WriteOptions
     from p2p_deploy.pipeline import run as run_pipeline
 
     images, threads = parse_count(batch, "--batch"), parse_count(workers, "--workers")
+    files_only = {
+        "--codec": codec,
+        "--crf": crf,
+        "--quality": quality,
+        "--gallery": gallery,
+        "--instances": instances,
+        "--json": as_json,
+        "--limit": limit,
+        "--overwrite": overwrite,
+        "--recursive": recursive,
+        "--resume": resume,
+    }
+    frame_size = raw_size(raw, source, out, [option for option, given in files_only.items() if given])
+    if gallery:
+        refuse_gallery(source, out, replace=overwrite or resume)
     quiet_codecs()
     with (
-        open_model(model, device, rebuild=rebuild, trust_plan=trust_plan) as backend,
+        open_models(model, device.split(","), rebuild=rebuild, trust_plan=trust_plan) as backends,
         cancel_on_ctrl_c() as cancel,
         progress_bar(progress, "frames") as update,
     ):
@@ -133,7 +170,7 @@ def run(
             update(now.frames, now.frames_expected, f"{rate:.1f}/s, {now.inputs} of {now.inputs_total} files{failed}")
 
         summary = run_pipeline(
-            backend,
+            backends,
             source,
             out,
             batch=images,
@@ -142,7 +179,7 @@ def run(
             fail_fast=fail_fast,
             ext=ext.value,
             limit=limit,
-            read=ReadOptions(max_pixels=max_pixels),
+            read=ReadOptions(max_pixels=max_pixels, raw=frame_size),
             write=WriteOptions(quality, codec, crf),
             recursive=recursive,
             overwrite=overwrite,
@@ -153,8 +190,13 @@ def run(
         )
     if as_json:
         print_json(summary.to_dict())
+    elif frame_size:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output has the frames
+            print_summary(summary)
     else:
         print_summary(summary)
+    if gallery:
+        say(f"gallery: {write_gallery(source, out, spec=backends[0].spec)}")
     if summary.interrupted:
         say("stopped by Ctrl-C; the rest is untouched. Go on with --resume.")
         raise typer.Exit(130)
@@ -162,86 +204,46 @@ def run(
         raise typer.Exit(1)
 
 
-def is_plan(path: Path) -> bool:
-    """Whether a model is a TensorRT plan by its suffix."""
-    from p2p_deploy.backends import BACKENDS
-
-    return BACKENDS.get(path.suffix.lower(), ("",))[0] == "tensorrt"
-
-
-def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bool = False) -> Backend:
-    """Open a model; with ``rebuild``, a plan that does not fit is first built again.
+def raw_size(text: str | None, source: Path, out: Path, given: list[str]) -> tuple[int, int] | None:
+    """``--raw`` as (height, width), or None.
 
     Raises:
-        ModelFileError: an option for plans was given for another model; and whatever opening raises.
+        UsageError: IN and OUT do not go with it, or one of the options ``given`` is about files.
     """
-    from p2p_deploy.backends import load
-
-    if not is_plan(path):
-        for option, given in (("--rebuild", rebuild), ("--trust-plan", trust_plan)):
-            if given:
-                raise ModelFileError(f"{option} is for TensorRT plans, and {path} is none. Leave it out.")
-        return load(path, device=device)
-    try:
-        return load(path, device=device, trust_plan=trust_plan)
-    except StalePlan as exc:
-        if not rebuild:
-            raise
-        from p2p_deploy.backends.preflight import device_index, require_trust
-        from p2p_deploy.export.rebuild import rebuild_plan
-        from p2p_deploy.sidecar import read_sidecar
-
-        say(f"… {exc}")
-        require_trust(path, read_sidecar(path), trust_plan)  # the new plan would carry code too, and be refused
-        rebuild_plan(path, on_step=lambda step: say(f"… {step}"), device=device_index(device))
-        return load(path, device=device, trust_plan=trust_plan)
-
-
-def where_time_went(summary: RunSummary) -> list[str]:
-    """How busy each stage was, and what would make the run quicker."""
-    if not summary.frames:
-        return []
-    images, reading, writing = (summary.codec_seconds[name] for name in ("images", "video in", "video out"))
-    busy = {
-        "the network": max(summary.infer_seconds) / summary.seconds,
-        "decoding and encoding images": sum(images.values()) / summary.workers / summary.seconds,
-        "decoding video": sum(reading.values()) / summary.seconds,
-        "encoding video": sum(writing.values()) / summary.seconds,
-    }
-    advice = {
-        "the network": "A GPU, half precision or more of --device makes this run quicker",
-        "decoding and encoding images": "More cores, or more --workers where the disk is slow, make this run quicker",
-        "decoding video": "Several clips at once, in runs of their own, make use of the other cores",
-        "encoding video": "Several clips at once, in runs of their own, make use of the other cores",
-    }
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in busy.items() if share >= 0.005)
-    most = max(busy, key=lambda name: busy[name])
-    return [
-        f"busy: {shares} of the time; batches of {summary.batch}, {summary.workers} codec threads",
-        f"{advice[most]}."
-        if busy[most] > 0.7
-        else "No stage is busy all the time: the disk may be what is waited for.",
-    ]
+    streams = [str(path) for path in (source, out)].count("-")
+    if text is None:
+        if streams == 2 and not source.exists():
+            raise typer.BadParameter(
+                "- - stands for raw frames; say how large they are, such as --raw 720x1280", param_hint="IN OUT"
+            )
+        return None
+    size = parse_size(text, "--raw")
+    if streams < 2:
+        raise typer.BadParameter(
+            f"raw frames go from - to -, and IN OUT are {source} {out}. For files, let ffmpeg read or write them",
+            param_hint="'--raw'",
+        )
+    if given:
+        raise typer.BadParameter(f"{given[0]} is about files. Leave it out with --raw", param_hint="'--raw'")
+    for stream, name in ((sys.stdin, "input"), (sys.stdout, "output")):
+        if stream.isatty():
+            raise typer.BadParameter(
+                f"standard {name} is a terminal; expected a pipe or a file with raw frames", param_hint="'--raw'"
+            )
+    return size
 
 
-def print_summary(summary: RunSummary) -> None:
-    """What was done, what was changed on the way, what failed."""
-    print(
-        f"{summary.done} of {summary.inputs_total} inputs done: {summary.frames} frames in {summary.seconds:.1f} s, "
-        f"{summary.frames_per_second:.1f} images/s"
-    )
-    for line in where_time_went(summary):
-        print(f"  {line}")
-    for note, count in sorted(summary.notes.items()):
-        print(f"  {count} {note}")
-    if summary.skipped:
-        print(f"  {summary.skipped} done by an earlier run")
-    if summary.ignored:
-        print(f"  {summary.ignored} files of other kinds ignored")
-    for label, count in (("incomplete", summary.partial), ("failed", summary.failed)):
-        if count:
-            print(f"  {count} {label}:")
-    for name, sentence in summary.errors:
-        print(printable(f"    {name}: {sentence}"))
-    if summary.record:
-        print(f"record: {summary.record}")
+def refuse_gallery(source: Path, out: Path, *, replace: bool) -> None:
+    """Refuse before the run what would fail after it.
+
+    Raises:
+        OutputError: there is no folder for the page, or it is there already.
+    """
+    from p2p_deploy.errors import OutputError
+    from p2p_deploy.files import refuse_existing
+    from p2p_deploy.gallery import GALLERY_NAME
+    from p2p_deploy.jobs import is_one_file
+
+    if is_one_file(source, out):
+        raise OutputError(f"--gallery makes a page in the output folder, and {out} is a file. Name a folder.")
+    refuse_existing([out / GALLERY_NAME], replace)

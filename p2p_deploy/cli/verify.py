@@ -17,8 +17,8 @@ from p2p_deploy.cli._arch import (
     ArchUpsampling,
     assumptions,
 )
+from p2p_deploy.cli._models import open_model
 from p2p_deploy.cli._options import Device, Json, MinPsnr, Overwrite, TrustPlan, print_json, quiet_codecs, say
-from p2p_deploy.cli.run import open_model
 from p2p_deploy.errors import ModelFileError, require
 from p2p_deploy.files import parents_made, refuse_existing, replacing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2p_deploy.errors import ItemFailed
-from p2p_deploy.media import images
+from p2p_deploy.media import images, raw
 from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item, ReadOptions, WriteOptions
 from p2p_deploy.media.containers import CONTAINERS, READ_ONLY
 
@@ -40,11 +40,13 @@ def output_suffix(suffix: str) -> str:
 
 
 def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource:
-    """Open a media file for reading; the suffix says which kind.
+    """Open a media file for reading, or standard input for raw frames; the suffix says which kind.
 
     Raises:
         ItemFailed: the file cannot be opened.
     """
+    if options.raw:
+        return raw.standard_input(*options.raw)
     if is_video(path):
         from p2p_deploy.media.video_source import VideoSource
 
@@ -53,11 +55,13 @@ def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource
 
 
 def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOptions()) -> FrameSink:
-    """Make the sink that writes what becomes of ``source`` to ``path``.
+    """Make the sink that writes what becomes of ``source`` to ``path``; of raw frames, to standard output.
 
     Raises:
         ItemFailed: that format does not hold it.
     """
+    if isinstance(source, raw.RawSource):
+        return raw.standard_output()
     if is_video(path):
         from p2p_deploy.media.video_sink import VideoSink
         from p2p_deploy.media.video_source import VideoSource

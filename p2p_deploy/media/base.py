@@ -68,10 +68,12 @@ class ReadOptions:
         max_pixels: height x width of the largest picture or video frame that is decoded; a file of a few kilobytes can
             announce one that fills any memory. The default is the number at which Pillow refuses.
         deep: give videos of more than 8 bits as 16-bit pixels, for a model that takes values, and not reduced to 8.
+        raw: (height, width) of raw frames; the input is then standard input, and the output standard output.
     """
 
     max_pixels: int = 178_956_970
     deep: bool = False
+    raw: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

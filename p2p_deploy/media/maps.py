@@ -15,28 +15,34 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from p2p_deploy.errors import ItemFailed
-from p2p_deploy.media.base import EndOfStream, Frame, Item
+from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions
 from p2p_deploy.pixels import Pixels, Row, resize, to_channels
 
 Maps = NDArray[np.int32]
+MAX_PIXELS = ReadOptions().max_pixels
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 # Pillow's names for images whose values are numbers: 1 bit, 8 bits, indices into a palette, 16 and 32 bits.
 _MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
 
 
-def read_map(path: Path) -> Maps:
+def read_map(path: Path, max_pixels: int = MAX_PIXELS) -> Maps:
     """The numbers in an image file: grey values of up to 16 bits, or indices into a palette.
 
     Returns:
         (H, W, 1) int32.
 
     Raises:
-        ItemFailed: the file cannot be read, or holds colours instead of numbers.
+        ItemFailed: the file cannot be read, has more than ``max_pixels``, or holds colours instead of numbers.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ItemFailed(f"{path} is no map of numbers; expected one of {', '.join(SUFFIXES)}, which lose nothing.")
     try:
         with Image.open(path) as image:
+            if image.height * image.width > max_pixels:
+                raise ItemFailed(
+                    f"{path} is {image.height}x{image.width}, {image.height * image.width:,} pixels, and at most "
+                    f"{max_pixels:,} are decoded. If you trust it, allow more."
+                )
             mode = image.mode
             numbers = np.asarray(image) if mode in _MODES else None
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as exc:
@@ -51,7 +57,7 @@ def read_map(path: Path) -> Maps:
     return numbers.astype(np.int32)[:, :, None]
 
 
-def read_labels(path: Path, classes: int) -> Maps:
+def read_labels(path: Path, classes: int, max_pixels: int = MAX_PIXELS) -> Maps:
     """A map of classes.
 
     Returns:
@@ -60,7 +66,7 @@ def read_labels(path: Path, classes: int) -> Maps:
     Raises:
         ItemFailed: see ``read_map``; or a number is no class of the model.
     """
-    labels = read_map(path)
+    labels = read_map(path, max_pixels)
     wrong = np.unique(labels[(labels < 0) | (labels >= classes)])
     if wrong.size:
         some = ", ".join(map(str, wrong[:5].tolist())) + (", …" if wrong.size > 5 else "")
@@ -133,15 +139,16 @@ class MapSource:
         path: the map of classes.
         classes: how many the model knows.
         instances: the map of instances, or None for a model that takes none.
+        max_pixels: of the largest map that is decoded.
     """
 
     sequential = False
 
-    def __init__(self, path: Path, classes: int, instances: Path | None) -> None:
+    def __init__(self, path: Path, classes: int, instances: Path | None, max_pixels: int = MAX_PIXELS) -> None:
         self.path = path
         self.expected_frames: int | None = 1
         self.damage: str | None = None
-        self._classes, self._instances = classes, instances
+        self._classes, self._instances, self._max_pixels = classes, instances, max_pixels
 
     def items(self) -> Iterator[Item]:
         """The one item."""
@@ -158,10 +165,10 @@ class MapSource:
         """
         if item.index:
             raise EndOfStream
-        found = read_labels(self.path, self._classes)
+        found = read_labels(self.path, self._classes, self._max_pixels)
         size = found.shape[:2]
         if self._instances:
-            instances = read_map(self._instances)
+            instances = read_map(self._instances, self._max_pixels)
             if instances.shape[:2] != size:
                 (height, width), (rows, columns) = size, instances.shape[:2]
                 raise ItemFailed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +16,16 @@ from p2p_deploy.media.base import EndOfStream, Frame, Item
 from p2p_deploy.pixels import Pixels, to_channels, to_depth
 
 STANDARD_STREAM = Path("-")
+
+
+def standard_input(height: int, width: int) -> RawSource:
+    """Raw frames of that size from standard input."""
+    return RawSource(sys.stdin.buffer, height, width)
+
+
+def standard_output() -> RawSink:
+    """Raw frames to standard output, past Python's buffer, which would be tried again at exit when the reader left."""
+    return RawSink(io.FileIO(sys.stdout.fileno(), "w", closefd=False))
 
 
 class RawSource:
@@ -78,11 +90,11 @@ def _fill(file: BinaryIO, buffer: memoryview) -> int:
 
 
 class RawSink:
-    """Frames written to an open binary file such as ``sys.stdout.buffer``, each as soon as it is there."""
+    """Frames written to an open file without a buffer, each as soon as it is there."""
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.RawIOBase | BinaryIO) -> None:
         self.path = STANDARD_STREAM
         self._file = file
 
@@ -92,10 +104,10 @@ class RawSink:
         Raises:
             Failed: the reader has gone, or the disk behind it is full.
         """
-        data = np.ascontiguousarray(to_depth(to_channels(pixels_HWC, 3), np.uint8))
+        left = np.ascontiguousarray(to_depth(to_channels(pixels_HWC, 3), np.uint8)).data.cast("B")
         try:
-            self._file.write(data.data.cast("B"))
-            self._file.flush()
+            while left:  # a pipe takes what it has room for
+                left = left[self._file.write(left) or 0 :]
         except BrokenPipeError as exc:
             raise Failed(
                 f"Whoever reads the raw frames stopped after frame {frame.index}, so the run stops too. "

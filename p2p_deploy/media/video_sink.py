@@ -27,6 +27,8 @@ from p2p_deploy.pixels import Pixels, resize
 
 # MPEG-4 counts in parts of a second no finer than this; DirectShow writes 10000000/333667 frames per second.
 _FINEST = Fraction(1, 65535)
+# Matroska would get random numbers that no player needs; like this the same frames make the same file.
+_REPRODUCIBLE = {"fflags": "+bitexact"}
 _NO_TAGS = (2, 0, 2, 2)  # AVCOL: unspecified matrix, range, primaries, transfer
 _NAMES = {Colorspace.ITU709: "BT.709", Colorspace.ITU601: "BT.601"}
 _ROUNDED = "time stamps rounded to milliseconds"
@@ -110,7 +112,9 @@ class VideoSink:
 
     def _open(self, height: int, width: int, depth: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._output = av.open(address(self._temporary), "w", format=self._container.muxer)
+        self._output = av.open(
+            address(self._temporary), "w", format=self._container.muxer, container_options=_REPRODUCIBLE
+        )
         encoder = choose_encoder(self._container, self._options, (height, width), depth)
         rate = min(self._rate, encoder.fastest) if encoder.fastest else self._rate
         stream = self._output.add_stream(encoder.name, rate=rate, options=encoder.options)
