@@ -53,6 +53,7 @@ class Codec:
         fastest: frames a second beyond which the encoder refuses; what it is told changes no time stamp.
         full_range: whether it says that its pixels use the full range. ProRes is read as limited, whatever it is.
         hardware: whether it needs a device beside FFmpeg.
+        narrowest: frames of fewer columns are refused.
     """
 
     encoder: str
@@ -65,6 +66,7 @@ class Codec:
     fastest: int | None = None
     full_range: bool = True
     hardware: bool = False
+    narrowest: int = 1
 
 
 _MP4 = (".mp4", ".m4v", ".mov")
@@ -100,6 +102,7 @@ CODECS = {
         deep_formats=_DEEP,
         crf=("crf", 0, 51),
         in_order={"bf": "0"},
+        narrowest=65,  # up to one block of it, x265 reads and writes beside its memory: other pictures come out
     ),
     "av1": Codec(
         "libsvtav1",

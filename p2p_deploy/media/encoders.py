@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import av
 
-from p2p_deploy.errors import OutputError
+from p2p_deploy.errors import ItemFailed, OutputError
 from p2p_deploy.media.base import WriteOptions
 from p2p_deploy.media.containers import CODECS, CONTAINERS, Codec, Container
 from p2p_deploy.media.ffmpeg import FFMPEG_ERRORS, reason
@@ -93,9 +93,17 @@ class Encoder:
 
 
 def choose_encoder(kind: Container, options: WriteOptions, size: tuple[int, int], depth: int) -> Encoder:
-    """The encoder for frames of ``size`` (height, width), given as 8 bits or as 16 that stand for ``depth`` bits."""
+    """The encoder for frames of ``size`` (height, width), given as 8 bits or as 16 that stand for ``depth`` bits.
+
+    Raises:
+        ItemFailed: the encoder does not take that size.
+    """
     name = options.codec or kind.codec
     codec = CODECS[name]
+    if size[1] < codec.narrowest:
+        raise ItemFailed(
+            f"The frames are {size[1]} pixels wide, and {name} is written from {codec.narrowest} on. Choose another codec."
+        )
     settings = dict(codec.options)
     if kind.in_order:
         settings |= codec.in_order
