@@ -102,7 +102,8 @@ def choose_encoder(kind: Container, options: WriteOptions, size: tuple[int, int]
     codec = CODECS[name]
     if size[1] < codec.narrowest:
         raise ItemFailed(
-            f"The frames are {size[1]} pixels wide, and {name} is written from {codec.narrowest} on. Choose another codec."
+            f"The frames are {size[1]} pixels wide, and {name} is written from {codec.narrowest} on. "
+            "Choose another codec."
         )
     settings = dict(codec.options)
     if kind.in_order:

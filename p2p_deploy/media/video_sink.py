@@ -108,6 +108,8 @@ class VideoSink:
             raise ItemFailed(f"{self.path} cannot be encoded ({reason(exc)}).") from exc
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if packet.dts is not None and packet.pts is not None and packet.dts > packet.pts:
+                packet.dts = packet.pts  # x265 sets no time for decoding a clip of one or two frames
         return packets
 
     def _open(self, height: int, width: int, depth: int) -> None:

@@ -5,7 +5,6 @@ import pty
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from support import ROOT, assert_refused, invoke, make_clip, photo_crops, read_record, write_images
 
