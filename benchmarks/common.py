@@ -43,6 +43,12 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
+def rotated(names: list[str], number: int) -> list[str]:
+    """The order of the contestants in a round."""
+    shift = number % len(names)
+    return names[shift:] + names[:shift]
+
+
 def spread(values: list[float]) -> dict[str, float | list[float]]:
     """Median, extremes and all values."""
     return {

@@ -20,7 +20,7 @@ from p2p_deploy.manifest import RECORD_NAME, RunRecord
 from p2p_deploy.media import ReadOptions, WriteOptions, codec_lines, is_video
 from p2p_deploy.resume import remove_leftovers, without_what_is_done
 from p2p_deploy.summary import Progress, RunSummary
-from p2p_deploy.workers import Inbox
+from p2p_deploy.workers import Inbox, taking_turns
 
 # On CPUs our networks take up to this much memory for a pixel, see docs/architecture.md.
 BYTES_PER_PIXEL = 3000
@@ -114,7 +114,7 @@ def run(
     started = time.perf_counter()
     try:
         loop = Loop(devices, fitting, ledger, options, inbox, cancel or threading.Event(), maps_of_instances)
-        with codec_lines.caught():
+        with codec_lines.caught(), taking_turns():
             loop.run(jobs, lambda: on_progress(ledger.progress()))
         ledger.summary.seconds = time.perf_counter() - started
         loop.account(ledger.summary)

@@ -1,0 +1,177 @@
+"""Runs with real networks on the CPU, against the bare session: does everything but the network vanish beside it?
+
+Contestants, all with the same photographs of 256 x 256 pixels and the same weights:
+
+    folder   p2p_deploy.run over JPEG files to PNG files: session warmed, timed from the listing to the last rename
+    clip     p2p_deploy.run over the photographs as a video, H.264 to H.264
+    bare     the same ONNX file in ONNX Runtime on preloaded arrays, at its best thread count and batch size
+
+They alternate, each round in another order; a ratio is of two figures of the same round. After them one run over a clip
+of 1280 x 720 pixels with each network, for the share of each stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import onnxruntime
+import torch
+from common import rotated, spread, timed, write_photos, write_result
+
+from p2p_deploy.backends import load
+from p2p_deploy.backends.base import available_cores
+from p2p_deploy.bench.builtin import reference_spec, vary_output
+from p2p_deploy.demo.photos import photos
+from p2p_deploy.export.onnx import write_onnx
+from p2p_deploy.generators import build_generator
+from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.media.images import read_image
+from p2p_deploy.pipeline import run
+from p2p_deploy.pixels import resize, to_channels
+from p2p_deploy.spec import ModelSpec
+
+SIZE = 256
+WIDE = (720, 1280)
+BATCHES = (1, 2, 4, 8)
+COUNTS = {"unet_256": 120, "resnet_9": 24}
+WIDE_COUNT = 8
+
+
+def resnet_spec() -> ModelSpec:
+    """The generator of CycleGAN for 256 x 256 pixels."""
+    image = ImageSpec.for_channels(3)
+    return ModelSpec(
+        "resnet_9", "resnet", {"n_blocks": 9, "ngf": 64, "norm": "instance"}, (image,), image, 4, 16, (SIZE, SIZE)
+    )
+
+
+def export(spec: ModelSpec, folder: Path) -> Path:
+    torch.manual_seed(0)
+    generator = vary_output(build_generator(spec.arch, spec.arch_kwargs), torch.rand(2, 3, SIZE, SIZE) * 2 - 1)
+    path = folder / f"{spec.name}.onnx"
+    write_onnx(generator, spec, path)
+    return path
+
+
+def write_clip(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(25), options={"crf": "12", "preset": "veryfast"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def bare(session: onnxruntime.InferenceSession, frames: np.ndarray, batch: int) -> None:
+    for start in range(0, len(frames), batch):
+        session.run(None, {"frames": frames[start : start + batch]})
+
+
+def best_session(model: Path, frames: np.ndarray) -> tuple[onnxruntime.InferenceSession, int, dict[str, float]]:
+    """The session and batch size that are fastest, each tried three times; seconds for each way."""
+    tried: dict[str, float] = {}
+    best: tuple[float, onnxruntime.InferenceSession, int] | None = None
+    for threads in range(1, available_cores() + 1):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        for batch in BATCHES:
+            bare(session, frames[:batch], batch)
+            seconds = min(timed(lambda: bare(session, frames[:8], batch))[0] for _ in range(3)) / 8  # noqa: B023
+            tried[f"{threads} threads, batch {batch}"] = seconds
+            if best is None or seconds < best[0]:
+                best = seconds, session, batch
+    assert best is not None
+    return best[1], best[2], tried
+
+
+def measure(spec: ModelSpec, rounds: int, folder: Path) -> dict:
+    count = COUNTS[spec.name]
+    model_path = export(spec, folder)
+    frames = write_photos(folder / "in", count, SIZE, ".jpg")
+    write_clip(folder / "clip.mp4", frames)
+    session, batch, calibration = best_session(model_path, frames)
+    out = folder / "out"
+    said: dict[str, dict] = {}
+    with load(model_path) as model:
+
+        def p2p(name: str, source: Path) -> None:
+            summary = run(model, source, out)
+            assert summary.complete
+            assert summary.frames == count
+            said[name] = summary.to_dict()
+
+        contestants = {
+            "folder": lambda: p2p("folder", folder / "in"),
+            "clip": lambda: p2p("clip", folder / "clip.mp4"),
+            "bare": lambda: bare(session, frames, batch),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in contestants}
+        cpu: dict[str, list[float]] = {name: [] for name in contestants}
+        model(frames[:batch])
+        bare(session, frames[:batch], batch)
+        for number in range(rounds):
+            for name in rotated([*contestants], number):
+                shutil.rmtree(out, ignore_errors=True)
+                wall, used = timed(contestants[name])
+                rates[name].append(count / wall)
+                cpu[name].append(used / count)
+                print(f"{spec.name} round {number + 1} {name:6} {count / wall:7.2f} images/s", flush=True)
+    ratios = {
+        f"{name}/bare": spread([a / b for a, b in zip(rates[name], rates["bare"], strict=True)])
+        for name in ("folder", "clip")
+    }
+    for pair, values in ratios.items():
+        print(f"{spec.name} {pair}: {values['median']:.3f} ({values['min']:.3f} to {values['max']:.3f})")
+    return {
+        "images": count,
+        "bare": {"batch": batch, "seconds_per_image": calibration},
+        "ratios": ratios,
+        "images_per_second": {name: spread(values) for name, values in rates.items()},
+        "cpu_seconds_per_image": {name: spread(values) for name, values in cpu.items()},
+        "summaries_of_the_last_round": said,
+    }
+
+
+def shares(spec: ModelSpec, folder: Path) -> dict:
+    """How long each stage was busy in a run over a clip of 720 lines."""
+    pictures = [resize(to_channels(read_image(path)[0], 3), *WIDE) for path in photos().values()]
+    write_clip(folder / "wide.mp4", np.stack([pictures[index % len(pictures)] for index in range(WIDE_COUNT)]))
+    with load(folder / f"{spec.name}.onnx") as model:
+        summary = run(model, folder / "wide.mp4", folder / "wide")
+    assert summary.frames == WIDE_COUNT
+    codecs = summary.codec_seconds
+    busy = {
+        "decoding": codecs["video in"]["decode"],
+        "network": max(summary.infer_seconds),
+        "encoding": codecs["video out"]["encode"],
+    }
+    share = {stage: round(seconds / summary.seconds, 4) for stage, seconds in busy.items()}
+    print(f"{spec.name} 720p: {summary.frames_per_second:.3f} frames/s, busy {share}")
+    return {"frames": WIDE_COUNT, "seconds": summary.seconds, "busy_share": share, "notes": dict(summary.notes)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--only", choices=[*COUNTS])
+    arguments = parser.parse_args()
+    figures = {}
+    for spec in (reference_spec(), resnet_spec()):
+        if arguments.only in (None, spec.name):
+            with tempfile.TemporaryDirectory() as name:
+                figures[spec.name] = measure(spec, arguments.rounds, Path(name))
+                figures[spec.name]["1280x720"] = shares(spec, Path(name))
+    if arguments.only is None:
+        write_result("network_limit", {"rounds": arguments.rounds, "networks": figures})
+
+
+if __name__ == "__main__":
+    main()
