@@ -1,4 +1,4 @@
-"""Peak memory of a run over many images against one over few: an identity network, each run in its own process."""
+"""Peak memory of runs over much against runs over little: an identity network, each run in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ import os
 import subprocess
 import sys
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
-from common import peak_memory_mib, spread, write_photos, write_result
+import av
+import numpy as np
+from common import peak_memory_mib, photo_frames, spread, write_photos, write_result
 
 from p2p_deploy.bench.builtin import write_identity
 
-FEW, MANY = 200, 2000
-SIZE = 256
+IMAGES = (200, 20_000)
+FRAMES = (100, 10_000)
+SIZE = 128
+DISTINCT = 100
+BATCH = 8  # left to itself, a short run is over before it has tried the larger ones, which take more memory
 
 
 def child(model: Path, source: Path, out: Path) -> None:
@@ -24,41 +30,61 @@ def child(model: Path, source: Path, out: Path) -> None:
     from p2p_deploy.pipeline import run
 
     with load(model) as backend:
-        summary = run(backend, source, out)
+        summary = run(backend, source, out, batch=BATCH)
     assert summary.complete
     print(json.dumps({"frames": summary.frames, "peak_mib": peak_memory_mib()}))
 
 
+def write_clip(path: Path, frames: np.ndarray, count: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(25), options={"preset": "ultrafast"})
+        stream.height = stream.width = SIZE
+        stream.pix_fmt = "yuv420p"
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(frames[index % len(frames)], format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--child", nargs=3, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         child(*arguments.child)
         return
-    peaks: dict[int, list[float]] = {FEW: [], MANY: []}
+    peaks: dict[str, list[float]] = {}
+    ratios = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = write_identity(folder / "identity.onnx", size=SIZE)
-        write_photos(folder / "photos", FEW, SIZE, ".jpg")
-        for count in peaks:
-            (folder / str(count)).mkdir()
+        write_photos(folder / "photos", DISTINCT, SIZE, ".jpg")
+        for count in IMAGES:
+            (folder / f"{count} images").mkdir()
             for index in range(count):
-                os.link(folder / "photos" / f"{index % FEW:05d}.jpg", folder / str(count) / f"{index:05d}.jpg")
+                os.link(
+                    folder / "photos" / f"{index % DISTINCT:05d}.jpg", folder / f"{count} images" / f"{index:05d}.jpg"
+                )
+        frames = photo_frames(DISTINCT, SIZE)
+        for count in FRAMES:
+            write_clip(folder / f"{count} frames.mp4", frames, count)
+        sources = {f"{count} images": folder / f"{count} images" for count in IMAGES}
+        sources |= {f"{count} frames": folder / f"{count} frames.mp4" for count in FRAMES}
         for number in range(arguments.rounds):
-            for count in peaks:
-                places = (model, folder / str(count), folder / f"out-{number}-{count}")
+            for what, source in sources.items():
+                places = (model, source, folder / f"out {number} {what}")
                 command = [sys.executable, __file__, "--child", *map(str, places)]
                 answer = json.loads(subprocess.check_output(command))
-                assert answer["frames"] == count
-                peaks[count].append(answer["peak_mib"])
-                print(f"round {number + 1}, {count} images: {answer['peak_mib']:.1f} MiB", flush=True)
-    ratios = spread([many / few for few, many in zip(peaks[FEW], peaks[MANY], strict=True)])
-    print(f"{MANY} over {FEW}: median {ratios['median']:.3f}, {ratios['min']:.3f} to {ratios['max']:.3f}")
-    write_result(
-        "memory", {"ratio": ratios, "peak_mib": {str(count): spread(values) for count, values in peaks.items()}}
-    )
+                assert answer["frames"] == int(what.split()[0])
+                peaks.setdefault(what, []).append(answer["peak_mib"])
+                print(f"round {number + 1}, {what}: {answer['peak_mib']:.1f} MiB", flush=True)
+    for kind, (few, many) in {"images": IMAGES, "frames": FRAMES}.items():
+        both = zip(peaks[f"{few} {kind}"], peaks[f"{many} {kind}"], strict=True)
+        ratios[f"{many}/{few} {kind}"] = spread([more / less for less, more in both])
+    for pair, ratio in ratios.items():
+        print(f"{pair}: median {ratio['median']:.3f}, {ratio['min']:.3f} to {ratio['max']:.3f}")
+    write_result("memory", {"ratios": ratios, "peak_mib": {what: spread(values) for what, values in peaks.items()}})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Contestants, all with the same photographs of 256 x 256 pixels and the same weig
     folder   p2p_deploy.run over JPEG files to PNG files: session warmed, timed from the listing to the last rename
     clip     p2p_deploy.run over the photographs as a video, H.264 to H.264
     bare     the same ONNX file in ONNX Runtime on preloaded arrays, at its best thread count and batch size
+    loop     what one writes by hand: imread, the session, imwrite, one image after the other
+    torch    the same with PyTorch in eager mode, as the research repositories' test.py does
 
 They alternate, each round in another order; a ratio is of two figures of the same round. After them one run over a clip
 of 1280 x 720 pixels with each network, for the share of each stage.
@@ -15,10 +17,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import onnxruntime
 import torch
@@ -29,6 +33,7 @@ from p2p_deploy.backends.base import available_cores
 from p2p_deploy.bench.builtin import reference_spec, vary_output
 from p2p_deploy.demo.photos import photos
 from p2p_deploy.export.onnx import write_onnx
+from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.media.images import read_image
@@ -39,7 +44,7 @@ from p2p_deploy.spec import ModelSpec
 SIZE = 256
 WIDE = (720, 1280)
 BATCHES = (1, 2, 4, 8)
-COUNTS = {"unet_256": 120, "resnet_9": 24}
+COUNTS = {"unet_256": 80, "resnet_9": 16}
 WIDE_COUNT = 8
 
 
@@ -51,12 +56,12 @@ def resnet_spec() -> ModelSpec:
     )
 
 
-def export(spec: ModelSpec, folder: Path) -> Path:
+def export(spec: ModelSpec, folder: Path) -> tuple[Path, FrameModel]:
     torch.manual_seed(0)
     generator = vary_output(build_generator(spec.arch, spec.arch_kwargs), torch.rand(2, 3, SIZE, SIZE) * 2 - 1)
     path = folder / f"{spec.name}.onnx"
     write_onnx(generator, spec, path)
-    return path
+    return path, FrameModel(generator, spec).eval()
 
 
 def write_clip(path: Path, frames: np.ndarray) -> None:
@@ -94,11 +99,20 @@ def best_session(model: Path, frames: np.ndarray) -> tuple[onnxruntime.Inference
 
 def measure(spec: ModelSpec, rounds: int, folder: Path) -> dict:
     count = COUNTS[spec.name]
-    model_path = export(spec, folder)
+    model_path, eager = export(spec, folder)
     frames = write_photos(folder / "in", count, SIZE, ".jpg")
     write_clip(folder / "clip.mp4", frames)
     session, batch, calibration = best_session(model_path, frames)
+    files = sorted((folder / "in").iterdir())
     out = folder / "out"
+
+    @torch.inference_mode()
+    def one_by_one(network: Callable[[np.ndarray], np.ndarray]) -> None:
+        out.mkdir()
+        for file in files:
+            frame = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+            cv2.imwrite(str(out / f"{file.stem}.png"), cv2.cvtColor(network(frame[None])[0], cv2.COLOR_RGB2BGR))
+
     said: dict[str, dict] = {}
     with load(model_path) as model:
 
@@ -112,11 +126,15 @@ def measure(spec: ModelSpec, rounds: int, folder: Path) -> dict:
             "folder": lambda: p2p("folder", folder / "in"),
             "clip": lambda: p2p("clip", folder / "clip.mp4"),
             "bare": lambda: bare(session, frames, batch),
+            "loop": lambda: one_by_one(lambda frames: session.run(None, {"frames": frames})[0]),
+            "torch": lambda: one_by_one(lambda frames: eager(torch.from_numpy(frames)).numpy()),
         }
         rates: dict[str, list[float]] = {name: [] for name in contestants}
         cpu: dict[str, list[float]] = {name: [] for name in contestants}
         model(frames[:batch])
         bare(session, frames[:batch], batch)
+        with torch.inference_mode():
+            eager(torch.from_numpy(frames[:1]))
         for number in range(rounds):
             for name in rotated([*contestants], number):
                 shutil.rmtree(out, ignore_errors=True)
@@ -124,9 +142,9 @@ def measure(spec: ModelSpec, rounds: int, folder: Path) -> dict:
                 rates[name].append(count / wall)
                 cpu[name].append(used / count)
                 print(f"{spec.name} round {number + 1} {name:6} {count / wall:7.2f} images/s", flush=True)
+    pairs = (("folder", "bare"), ("clip", "bare"), ("folder", "loop"), ("folder", "torch"))
     ratios = {
-        f"{name}/bare": spread([a / b for a, b in zip(rates[name], rates["bare"], strict=True)])
-        for name in ("folder", "clip")
+        f"{one}/{other}": spread([a / b for a, b in zip(rates[one], rates[other], strict=True)]) for one, other in pairs
     }
     for pair, values in ratios.items():
         print(f"{spec.name} {pair}: {values['median']:.3f} ({values['min']:.3f} to {values['max']:.3f})")
