@@ -99,9 +99,10 @@ def replaced(data: bytes, old: bytes, new: bytes) -> bytes:
 
 @functools.cache
 def swollen() -> bytes:
-    """A gibibyte of zeros in a mebibyte."""
-    pack = zlib.compressobj(9)
-    return b"".join([*(pack.compress(bytes(1 << 20)) for _ in range(1024)), pack.flush()])
+    """A gibibyte of zeros in a mebibyte: the same compressed block over and over, and their sum."""
+    pack = zlib.compressobj(9, wbits=-15)
+    block = pack.compress(bytes(1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    return b"\x78\xda" + block * 1024 + b"\x03\x00" + struct.pack(">HH", (1 << 30) % 65521, 1)
 
 
 def bad_crc(random: np.random.Generator) -> bytes:
@@ -183,6 +184,7 @@ CUT_CLIP = "what can be read is written, and the line says what is missing"
 ALL_THERE = "every pixel is there; what is wrong lies beside them"
 NO_FILE = "no file: it is counted as ignored and never opened"
 GOOD = "only its name is odd"
+LARGE = (266, 292, 293, 317, 320, 332, 334, 336, 338, 339, 347, 529, 530, 531, 532, 34665, 34675)
 NAMES = (
     "new\nline\r-{0}.png",
     "not-utf8-\udcff\udcfe-{0}.png",
@@ -258,6 +260,9 @@ KINDS: dict[str, Kind] = {
     "tiff of 60 million depths": Kind(
         ".tif", lambda path, random, bait: sparse(path, tiff(64, (258, 1, 60_000_000, 512)), 1 << 26)
     ),
+    "tiff of a gibibyte of tags": Kind(
+        ".tif", lambda path, random, bait: sparse(path, tiff(64, *((tag, 7, 1 << 26, 0) for tag in LARGE)), 1 << 26)
+    ),
     "tiff of 65535 tags": Kind(".tif", made(lambda: (d := tiff(64))[:8] + b"\xff\xff" + d[10:])),
     "tiff with tiles of 60000x60000": Kind(
         ".tif", made(lambda: tiff(64, (322, 4, 1, HUGE), (323, 4, 1, HUGE), (324, 4, 1, 512), (325, 4, 1, 4096)))
@@ -288,7 +293,7 @@ KINDS: dict[str, Kind] = {
         ".mkv", lambda path, random, bait: garbled(clip(".mkv"), random), ("partial", "failed", "done"), NO_CHECKSUM
     ),
     "avi cut": Kind(".avi", lambda path, random, bait: cut(clip(".avi"), random), ("partial", "failed"), CUT_CLIP),
-    "y4m of 60000x60000": Kind(".y4m", made(lambda: b"YUV4MPEG2 W60000 H60000 F25:1 C420\nFRAME\n" + bytes(999))),
+    "y4m of 30000x30000": Kind(".y4m", made(lambda: b"YUV4MPEG2 W30000 H30000 F25:1 C420\nFRAME\n" + bytes(999))),
     "play list of files": Kind(".mp4", text(M3U8.format("BAIT"))),
     "play list of /etc": Kind(".ts", text(M3U8.format("/etc/passwd"))),
     "play list of the web": Kind(".mp4", text(M3U8.format("WEB"))),

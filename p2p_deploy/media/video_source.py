@@ -95,7 +95,7 @@ class VideoSource:
         except FFMPEG_ERRORS as exc:
             context = self._stream.codec_context
             self._refuse_large(context.height, context.width)  # which a decoder says only in its own log
-            self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)})")
+            self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)}).")
             raise EndOfStream from exc
         self._finish(self._missing_end(item.index) or self._cut() or self._corruption())
         raise EndOfStream
@@ -173,14 +173,14 @@ class VideoSource:
             return None
         return (
             f"{self.path} ends early: its header promises {float(promised):.2f} s of video, "
-            f"{float(promised - missing):.2f} s ({frames} frames) can be read"
+            f"{float(promised - missing):.2f} s ({frames} frames) can be read."
         )
 
     def _cut(self) -> str | None:
-        return f"{self.path} is cut: at least {self._missing_bytes} bytes are missing" if self._missing_bytes else None
+        return f"{self.path} is cut: at least {self._missing_bytes} bytes are missing." if self._missing_bytes else None
 
     def _corruption(self) -> str | None:
-        return f"{self.path} has {self._corrupt} damaged frame{'s' * (self._corrupt > 1)}" if self._corrupt else None
+        return f"{self.path} has {self._corrupt} damaged frame{'s' * (self._corrupt > 1)}." if self._corrupt else None
 
     def close(self) -> None:
         """Close the file."""
