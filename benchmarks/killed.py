@@ -76,17 +76,19 @@ class Trial:
 
     def __init__(self, model: Path, source: Path, out: Path, whole: dict[str, bytes]) -> None:
         self.model, self.source, self.out, self.whole = model, source, out, whole
+        self.said = out.with_suffix(".log")
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "p2p_deploy", "run", *map(str, (self.model, self.source, self.out)), *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        with self.said.open("wb") as said:
+            return subprocess.Popen(command, stdout=said, stderr=said, env=environment)
 
     def finish(self, *options: str) -> float:
         """Run to the end; seconds."""
         started = time.perf_counter()
         code = self.start(*options).wait(LIMIT_S)
-        assert code == 0, f"exit code {code}"
+        assert code == 0, f"exit code {code}: {self.said.read_text()}"
         return time.perf_counter() - started
 
     def stop(self, lines: int, after_s: float, number: signal.Signals, *options: str) -> dict:
@@ -94,7 +96,7 @@ class Trial:
         process = self.start(*options)
         deadline = time.monotonic() + LIMIT_S
         while self.lines() < lines:
-            assert process.poll() is None, f"it ended by itself with {self.lines()} lines"
+            assert process.poll() is None, f"it ended by itself: {self.said.read_text()}"
             assert time.monotonic() < deadline, "it hangs"
             time.sleep(0.001)
         time.sleep(after_s)

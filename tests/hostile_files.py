@@ -185,19 +185,20 @@ ALL_THERE = "every pixel is there; what is wrong lies beside them"
 NO_FILE = "no file: it is counted as ignored and never opened"
 GOOD = "only its name is odd"
 LARGE = (266, 292, 293, 317, 320, 332, 334, 336, 338, 339, 347, 529, 530, 531, 532, 34665, 34675)
-NAMES = (
-    "new\nline\r-{0}.png",
-    "not-utf8-\udcff\udcfe-{0}.png",
-    "surrogate-\udced\udca0\udc80-{0}.png",
-    "\x1b[31m\x1b]0;title\x07\x7f-{0}.png",
-    "\u202egnp-{0}.png",
-    "-rf-{0}.png",
-    "--overwrite-{0}.jpg",
-    "$(reboot)`reboot`%s%n{{}}-{0}.png",
-    "http:x-{0}.png",
-    "[red]markup[bold]-{0}.png",
-    "x" * 247 + "-{0:03d}.png",
-)
+NAMES = {
+    "lines": "new\nline\r-{0}.png",
+    "bytes that are no UTF-8": "not-utf8-\udcff\udcfe-{0}.png",
+    "half a surrogate": "surrogate-\udced\udca0\udc80-{0}.png",
+    "terminal escapes": "\x1b[31m\x1b]0;title\x07\x7f-{0}.png",
+    "text that runs backwards": "\u202egnp-{0}.png",
+    "a dash": "-rf-{0}.png",
+    "an option": "--overwrite-{0}.jpg",
+    "commands": "$(reboot)`reboot`%s%n{{}}-{0}.png",
+    "an address": "http:x-{0}.png",
+    "markup": "[red]markup[bold]-{0}.png",
+    "255 bytes": "x" * 247 + "-{0:03d}.png",
+}
+SHORT_NAMES = tuple(NAMES.values())[:-1]
 
 KINDS: dict[str, Kind] = {
     "jpeg cut": Kind(".jpg", lambda path, random, bait: cut(picture("JPEG"), random)),
@@ -311,14 +312,13 @@ KINDS: dict[str, Kind] = {
     "folder named .png": Kind(".png", lambda path, random, bait: path.mkdir(), ("ignored",), NO_FILE),
     "of another kind": Kind(".exe", text("MZ"), ("ignored",), "its suffix is none that is read"),
     "hidden": Kind(".png", text("x"), ("ignored",), "hidden files are left alone", ".hidden-{0}.png".format),
-    **{
-        f"rubbish named {ascii(name)[1:20]}": Kind(".png", text("rubbish"), name=("rubbish " + name).format)
-        if len(name) < 200
-        else Kind(".png", text("rubbish"), name=name.format)
-        for name in NAMES
-    },
+    **{f"rubbish, its name {what}": Kind(".png", text("rubbish"), name=name.format) for what, name in NAMES.items()},
     "picture with an odd name": Kind(
-        ".png", made(lambda: picture("PNG")), ("done",), GOOD, lambda number: NAMES[number % 10].format(f"p{number}")
+        ".png",
+        made(lambda: picture("PNG")),
+        ("done",),
+        GOOD,
+        lambda number: SHORT_NAMES[number % len(SHORT_NAMES)].format(f"p{number}"),
     ),
     "clip with an address for a name": Kind(
         ".mp4",

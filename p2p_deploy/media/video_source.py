@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import stat
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class VideoSource:
         self._options = options
         self._ended = False
         self._corrupt = 0
+        _refuse_pipe(path)
         with _refusing(path):
             self._container = open_input(path, max_pixels=str(options.max_pixels))
         try:
@@ -199,6 +201,16 @@ def _as_shown(frame: Any, rgb: Pixels) -> Pixels:
     else:
         right, down = a, d
     return np.ascontiguousarray(rgb[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
+
+
+def _refuse_pipe(path: Path) -> None:
+    """FFmpeg would wait for somebody to write into it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as exc:
+        raise ItemFailed(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+    if not stat.S_ISREG(mode):
+        raise ItemFailed(f"{path} is a folder, a pipe or a device; expected a file.")
 
 
 @contextlib.contextmanager
