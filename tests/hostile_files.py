@@ -157,11 +157,13 @@ def sparse(path: Path, head: bytes, size: int) -> None:
         file.truncate(size)
 
 
-def countless_samples() -> bytes:
-    """A clip whose header speaks of a hundred million samples of one byte."""
-    data = clip(".mp4")
-    at = data.index(b"stsz") + 4
-    return data[:at] + struct.pack(">III", 0, 1, 100_000_000) + data[at + 12 :]
+def countless_samples(count: int) -> bytes:
+    """A clip whose index speaks of that many frames of one byte in one chunk."""
+    data = bytearray(clip(".mp4"))
+    for table, numbers in ((b"stsz", (1, count)), (b"stsc", (1, 1, count, 1)), (b"stts", (1, count, 512))):
+        at = data.index(table) + 8
+        data[at : at + 4 * len(numbers)] = struct.pack(f">{len(numbers)}I", *numbers)
+    return bytes(data)
 
 
 def made(data: Callable[[], bytes]) -> Callable[..., bytes]:
@@ -288,7 +290,7 @@ KINDS: dict[str, Kind] = {
     "gif named .mp4": Kind(".mp4", made(lambda: picture("GIF", "P", frames=3))),
     "mp4 without its index": Kind(".mp4", made(lambda: (d := clip(".mp4"))[: d.rindex(b"moov") - 4])),
     "mp4 cut": Kind(".mp4", lambda path, random, bait: cut(clip(".mp4"), random)),
-    "mp4 of a hundred million samples": Kind(".mp4", made(countless_samples), ("failed", "partial"), CUT_CLIP),
+    "mp4 of 50 million frames": Kind(".mp4", made(lambda: countless_samples(50_000_000))),
     "mkv cut": Kind(".mkv", lambda path, random, bait: cut(clip(".mkv"), random), ("partial", "failed"), CUT_CLIP),
     "mkv damaged in the middle": Kind(
         ".mkv", lambda path, random, bait: garbled(clip(".mkv"), random), ("partial", "failed", "done"), NO_CHECKSUM

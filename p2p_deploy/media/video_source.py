@@ -20,6 +20,7 @@ from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions
 from p2p_deploy.media.colour import ToRgb
 from p2p_deploy.media.cut import missing_bytes
 from p2p_deploy.media.ffmpeg import FFMPEG_ERRORS, open_input, reason
+from p2p_deploy.media.mp4_index import MOST_SAMPLES, announced_samples
 from p2p_deploy.media.video_info import Clock, promised_end, video_info
 from p2p_deploy.pixels import Pixels
 
@@ -43,6 +44,9 @@ class VideoSource:
         self._corrupt = 0
         _refuse_pipe(path)
         with _refusing(path):
+            samples = announced_samples(path)
+            if samples > MOST_SAMPLES:
+                raise ItemFailed(f"{path} is damaged: it says that it has {samples:,} frames and pieces of sound.")
             self._container = open_input(path, max_pixels=str(options.max_pixels))
         try:
             with _refusing(path):
