@@ -180,8 +180,7 @@ def main() -> None:
             share = 0.05 + 0.9 * (index + random.random()) / count
             trial(f"killed at {share:.0%}", (*moment(share), kill))
         trial("killed twice", (*moment(0.3), kill), (*moment(0.7), kill, "--resume"))
-        # Nothing is added to the record between the two: the second falls into looking at what is there.
-        trial("killed while resuming begins", (*moment(0.5), kill), (0, 0.6, kill, "--resume"))
+        trial("killed 0.6 s into resuming", (*moment(0.5), kill), (0, 0.6, kill, "--resume"))
         later = ((*moment(share), kill, "--resume") for share in (0.5, 0.8))
         trial("killed three times", (*moment(0.2), kill), *later)
         for number in (signal.SIGTERM, signal.SIGINT):
