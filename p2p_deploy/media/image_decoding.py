@@ -22,7 +22,7 @@ _WITH_ALPHA = cv2.IMREAD_UNCHANGED  # which ignores the orientation too
 _AVIF_METADATA = re.compile(rb"(infe\x02.{7})(?:Exif|mime)", re.DOTALL)
 MORE_PAGES = "only the first page of a multi-page file"
 EXIF_BROKEN = "EXIF dropped: malformed"
-_ANIMATED = "is animated, and only still images and videos are run. Make a video of it first: ffmpeg -i {0} {0}.mp4"
+_ANIMATED = "is animated, and only still images and videos are run. Make a video of it first: ffmpeg -i IN OUT.mp4"
 
 
 class Decoded(NamedTuple):

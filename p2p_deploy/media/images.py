@@ -12,6 +12,7 @@ import numpy as np
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.files import temporary_path, write_failure
+from p2p_deploy.manifest import NO_WAITING
 from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions, WriteOptions
 from p2p_deploy.media.image_decoding import Decoded, decode_image, decode_page, most_bytes
 from p2p_deploy.media.image_encoding import (
@@ -86,7 +87,7 @@ def _decode_file(path: Path, max_pixels: int) -> Decoded:
         raise ItemFailed(f"{path} {exc}.") from exc
 
 
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | NO_WAITING
 
 
 def _read_file(path: Path, most: int) -> bytes:
