@@ -46,19 +46,14 @@ class Outlet:
         self._pool, self._writer = pool, writer
         self._sequences: dict[InputState, _Sequence] = {}
 
-    def expect(self, place: Place) -> None:
-        """This will be computed; what belongs to a video may come in any order."""
-        if place.state.source is not None and place.state.source.sequential:
-            self._sequences.setdefault(place.state, _Sequence())
-
     def hand_out(self, places: Sequence[Place], output: Row, tally: Tally) -> None:
         """Have the outputs encoded; what became of each goes to ``tally``."""
         for index, (place, row) in enumerate(zip(places, output, strict=False)):
             task = (tally, index, ENCODING, stages.encode, place, row, self._spec.output, self._options)
-            sequence = self._sequences.get(place.state)
-            if sequence is None:
+            if place.state.source is None or not place.state.source.sequential:
                 self._pool.do(*task)
                 continue
+            sequence = self._sequences.setdefault(place.state, _Sequence())
             sequence.held[place.frame.index, place.part] = place, functools.partial(self._writer.do, *task)
             self._write_due(place.state, sequence)
 
