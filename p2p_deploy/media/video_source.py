@@ -87,7 +87,7 @@ class VideoSource:
             yield Item(self.path, index)
             index += 1
 
-    def decode(self, item: Item) -> tuple[Frame, Pixels]:
+    def decode(self, item: Item, into: Pixels | None = None) -> tuple[Frame, Pixels]:
         """The next frame, RGB. Time stamps that the container lacks are counted on from the frame before.
 
         A file that ends early, or becomes unreadable, ends the stream and sets ``damage``.
