@@ -20,8 +20,9 @@ from p2p_deploy.workers import Broken, Inbox, join
 # One slot being filled, one being computed, one being written, and one to spare for whichever stage is late.
 SLOTS = 4
 MOST = 32  # images in a batch, where nobody says how many
-# What a slot may hold; pictures that are larger go through alone.
-SLOT_BYTES = 2**28
+# What a slot may hold; pictures that are larger go through alone. More would gain no speed, and a run would spend its
+# time on having memory cleared: large pictures keep a device busy in small batches.
+SLOT_BYTES = 2**25
 _TRIED = 8  # batch sizes up to this are all tried
 _TOO_SHORT = 0.01  # seconds in a batch, below which handing it round costs more than computing it
 _ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
