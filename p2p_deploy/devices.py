@@ -15,7 +15,7 @@ from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.errors import Failed, OutOfMemory
 from p2p_deploy.fitting import Fitting, Mosaic, Size, cut
 from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.workers import Broken, Inbox, join
+from p2p_deploy.workers import Broken, Inbox, Turns, Workers, join
 
 # One slot being filled, one being computed, one being written, and one to spare for whichever stage is late.
 SLOTS = 4
@@ -23,7 +23,9 @@ MOST = 32  # images in a batch, where nobody says how many
 # What a slot may hold; pictures that are larger go through alone. More would gain no speed, and a run would spend its
 # time on having memory cleared: large pictures keep a device busy in small batches.
 SLOT_BYTES = 2**25
-_TRIED = 8  # batch sizes up to this are all tried
+_TRIED = 8  # batch sizes up to this are all tried, where a batch takes less than _CHEAP
+_CHEAP = 0.1  # seconds
+_LONG, _MUCH = 0.02, 8  # by turns: from so many seconds a batch on, and where codecs take so much less than the network
 _TOO_SHORT = 0.01  # seconds in a batch, below which handing it round costs more than computing it
 _ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
 
@@ -31,8 +33,9 @@ _ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
 class BatchSize:
     """How many images are computed at once: as asked, or what turns out to be quickest.
 
-    It begins with one and doubles, on the images of the run themselves. Up to 8 every size is tried, from there on only
-    as long as it gains; then the smallest is kept that comes within 2 % of the best and takes 10 ms.
+    It begins with one and doubles, on the images of the run themselves. Up to 8 every size is tried where that is
+    quick, from there on only as long as it gains; then the smallest is kept that comes within 2 % of the best and takes
+    10 ms.
 
     Attributes:
         asked: what the user wants, or None.
@@ -57,7 +60,7 @@ class BatchSize:
             return
         best = {size: min(found) for size, found in self._best.items()}
         gained = count == 1 or best[count] < 0.97 * best[count // 2]
-        if seconds < _ENOUGH and 2 * count <= self.most and (gained or count < _TRIED):
+        if seconds < _ENOUGH and 2 * count <= self.most and (gained or (count < _TRIED and seconds < _CHEAP)):
             self.now = 2 * count
         else:
             quickest = min(best.values())
@@ -79,6 +82,7 @@ class Device:
         backend: the model.
         batch: how many images a slot should get.
         busy: seconds spent computing.
+        computed: batches.
         load: slots that are out of the ring.
     """
 
@@ -86,6 +90,7 @@ class Device:
         self.backend = backend
         self.batch = BatchSize(batch)
         self.busy = 0.0
+        self.computed = 0
         self.load = 0
         self._fitting = fitting
         self._inbox = inbox
@@ -93,10 +98,12 @@ class Device:
         self._free: list[Slot] = []
         self._queue: SimpleQueue[tuple[Slot, Callable[[], None]] | None] = SimpleQueue()
         self._stopping = False
+        self._turns: tuple[Turns, Workers] | None = None
         self._thread = threading.Thread(target=self._serve, name=f"infer-{backend.device}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to compute."""
+    def start(self, turns: tuple[Turns, Workers] | None = None) -> None:
+        """Begin to compute; by turns with the threads of a pool, where they share the cores."""
+        self._turns = turns
         self._thread.start()
 
     def allocate(self, size: Size | None) -> None:
@@ -167,6 +174,7 @@ class Device:
                         self._wait(slot)
                     started, ended = max(started, ended), now()
                     self.busy += ended - started
+                    self.computed += 1
                     self.batch.learn(slot.count, ended - started)
                     self._inbox.put(then)
                     continue
@@ -186,11 +194,22 @@ class Device:
     def _submit(self, slot: Slot) -> bool:
         """Submit a batch; True when it had to be computed in parts and is done."""
         try:
-            self.backend.submit(slot)
+            if self._turns is None:
+                self.backend.submit(slot)
+            else:
+                turns, pool = self._turns
+                with turns.computing(self._patience(pool)):
+                    self.backend.submit(slot)
         except OutOfMemory as exc:
             self._in_parts(slot, exc)
             return True
         return False
+
+    def _patience(self, pool: Workers) -> float:
+        """How long to let the codecs finish: a part of what a batch takes, and only where they take much less."""
+        seconds = self.busy / self.computed if self.computed else 0.0
+        codecs = sum(sum(clock) for clock in pool.clocks)
+        return seconds / 2 if seconds > _LONG and self.busy > _MUCH * codecs else 0.0
 
     def _wait(self, slot: Slot) -> None:
         try:

@@ -60,6 +60,51 @@ class Broken:
 Inbox = SimpleQueue  # of Tally and Broken
 
 
+class Turns:
+    """Lets a network on the CPU and the codecs have the cores by turns, where nearly all of the time is the network's.
+
+    Side by side, the network's threads would wait in every layer for the one whose core a codec took, and a picture
+    would cost them several times what it costs alone.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._tasks = 0  # queued, or under way
+        self._computing = False
+
+    def queued(self) -> None:
+        """There is a task for the codecs."""
+        with self._changed:
+            self._tasks += 1
+
+    def wait(self) -> None:
+        """Wait, before a task, until nothing is computed."""
+        with self._changed:
+            while self._computing:
+                self._changed.wait()
+
+    def done(self) -> None:
+        """A task is done."""
+        with self._changed:
+            self._tasks -= 1
+            if not self._tasks:
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def computing(self, at_most_s: float) -> Iterator[None]:
+        """Compute when the codecs have nothing to do, or have taken so long; they wait meanwhile. 0: side by side."""
+        with self._changed:
+            if at_most_s:
+                self._changed.wait_for(lambda: not self._tasks, at_most_s)
+                self._computing = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._computing = False
+                self._changed.notify_all()
+
+
 class Workers:
     """Threads that share one queue of tasks.
 
@@ -69,7 +114,9 @@ class Workers:
         clocks: of each thread, the seconds it spent on decoding and on encoding.
     """
 
-    def __init__(self, name: str, threads: int, inbox: Inbox) -> None:
+    def __init__(self, name: str, threads: int, inbox: Inbox, turns: Turns | None = None) -> None:
+        """Start so many threads; with ``turns`` they work while nothing is computed."""
+        self._turns = turns
         self._queue: SimpleQueue[tuple[Tally, int, int, Task, tuple[Any, ...]] | None] = SimpleQueue()
         self._inbox = inbox
         self._stopping = False
@@ -83,6 +130,8 @@ class Workers:
 
     def do(self, tally: Tally, index: int, clock: int, task: Task, *arguments: Any) -> None:
         """Queue a task, whose outcome goes to ``tally.outcomes[index]``."""
+        if self._turns:
+            self._turns.queued()
         self._queue.put((tally, index, clock, task, arguments))
 
     def _work(self, clocks: list[float]) -> None:
@@ -91,6 +140,8 @@ class Workers:
             if self._stopping:
                 continue
             tally, index, clock, task, arguments = item
+            if self._turns:
+                self._turns.wait()
             started = now()
             try:
                 outcome = task(*arguments)
@@ -101,6 +152,8 @@ class Workers:
                 continue
             finally:
                 clocks[clock] += now() - started
+                if self._turns:
+                    self._turns.done()
             tally.settle(index, outcome)
             del item, tally, arguments, outcome  # or an idle thread would keep a picture
 

@@ -1,13 +1,14 @@
 """Sizes: padding, tiles, mixed sizes in one folder, and what happens when memory runs out."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 from support import leftovers, photo, photo_crops, read_record, write_images
 
 import p2p_deploy
-from p2p_deploy import devices, loop
+from p2p_deploy import devices, loop, workers
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.errors import Failed, InputError, OutOfMemory
 from p2p_deploy.fitting import Fitting, Layout, Mosaic, cut
@@ -282,3 +283,38 @@ def test_the_batch_size_is_found_by_trying():
         size.learn(size.now, 0.1 * size.now)
     assert size.now == 1
     assert devices.BatchSize(7).now == 7
+
+
+def test_codecs_and_a_slow_network_take_turns():
+    """While it computes no task begins; it waits for those that are queued, but not for ever."""
+    inbox, turns, seen = workers.Inbox(), workers.Turns(), []
+    pool = workers.Workers("codec", 2, inbox, turns)
+    computing = threading.Event()
+
+    def task():
+        seen.append(computing.is_set())
+
+    def queue(count):
+        tally = workers.Tally(count, lambda tally: None, inbox)
+        for index in range(count):
+            pool.do(tally, index, workers.DECODING, task)
+
+    queue(5)
+    with turns.computing(10):
+        assert seen == [False] * 5
+        computing.set()
+        queue(3)
+        time.sleep(0.05)
+        assert len(seen) == 5
+        computing.clear()
+    inbox.get(timeout=10)
+    inbox.get(timeout=10)
+    assert seen == [False] * 8
+    turns.queued()  # a task that hangs
+    started = time.perf_counter()
+    with turns.computing(0.05):
+        assert time.perf_counter() - started < 5
+    with turns.computing(0):
+        queue(1)
+        inbox.get(timeout=10)
+    assert pool.stop(10)

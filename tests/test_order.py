@@ -25,7 +25,7 @@ def model(tmp_path):
 def slow_pictures(monkeypatch):
     """Pictures take so long that the batch they share with the first frames is ready after later ones."""
     decode = ImageSource.decode
-    monkeypatch.setattr(ImageSource, "decode", lambda self, item: (time.sleep(0.5), decode(self, item))[1])
+    monkeypatch.setattr(ImageSource, "decode", lambda self, *item: (time.sleep(0.5), decode(self, *item))[1])
 
 
 @pytest.mark.usefixtures("slow_pictures")
@@ -43,10 +43,10 @@ def test_frames_that_share_a_batch_with_a_slow_picture_keep_their_place(model, s
 def test_a_frame_that_fails_lets_go_of_those_that_wait_for_it(model, tmp_path, monkeypatch):
     decode = VideoSource.decode
 
-    def fail_first(self, item):
+    def fail_first(self, item, into=None):
         if item.index == 1:
             raise ItemFailed("frame 1 is bad.")
-        return decode(self, item)
+        return decode(self, item, into)
 
     monkeypatch.setattr(VideoSource, "decode", fail_first)
     write_images(tmp_path / "in", FRAMES[:2])
