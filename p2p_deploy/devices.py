@@ -15,7 +15,7 @@ from p2p_deploy.backends.base import Backend, Slot
 from p2p_deploy.errors import Failed, OutOfMemory
 from p2p_deploy.fitting import Fitting, Mosaic, Size, cut
 from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.workers import Broken, Inbox, Turns, Workers, join
+from p2p_deploy.workers import Broken, Inbox, Workers, join
 
 # One slot being filled, one being computed, one being written, and one to spare for whichever stage is late.
 SLOTS = 4
@@ -98,12 +98,16 @@ class Device:
         self._free: list[Slot] = []
         self._queue: SimpleQueue[tuple[Slot, Callable[[], None]] | None] = SimpleQueue()
         self._stopping = False
-        self._turns: tuple[Turns, Workers] | None = None
+        self._codecs: Workers | None = None
         self._thread = threading.Thread(target=self._serve, name=f"infer-{backend.device}", daemon=True)
 
-    def start(self, turns: tuple[Turns, Workers] | None = None) -> None:
-        """Begin to compute; by turns with the threads of a pool, where they share the cores."""
-        self._turns = turns
+    def start(self, codecs: Workers | None = None) -> None:
+        """Begin to compute; by turns with ``codecs``, where they share the cores and the network takes nearly all time.
+
+        Side by side, the network's threads would wait in every layer for the one whose core a codec took, and a picture
+        would cost them several times what it costs alone.
+        """
+        self._codecs = codecs
         self._thread.start()
 
     def allocate(self, size: Size | None) -> None:
@@ -194,21 +198,23 @@ class Device:
     def _submit(self, slot: Slot) -> bool:
         """Submit a batch; True when it had to be computed in parts and is done."""
         try:
-            if self._turns is None:
+            patience = self._patience()
+            if self._codecs is None or not patience:
                 self.backend.submit(slot)
             else:
-                turns, pool = self._turns
-                with turns.computing(self._patience(pool)):
+                with self._codecs.paused(patience):
                     self.backend.submit(slot)
         except OutOfMemory as exc:
             self._in_parts(slot, exc)
             return True
         return False
 
-    def _patience(self, pool: Workers) -> float:
+    def _patience(self) -> float:
         """How long to let the codecs finish: a part of what a batch takes, and only where they take much less."""
-        seconds = self.busy / self.computed if self.computed else 0.0
-        codecs = sum(sum(clock) for clock in pool.clocks)
+        if self._codecs is None or not self.computed:
+            return 0.0
+        seconds = self.busy / self.computed
+        codecs = sum(sum(clock) for clock in self._codecs.clocks)
         return seconds / 2 if seconds > _LONG and self.busy > _MUCH * codecs else 0.0
 
     def _wait(self, slot: Slot) -> None:

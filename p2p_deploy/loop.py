@@ -36,7 +36,7 @@ from p2p_deploy.media import FrameSource, Item, ReadOptions, WriteOptions
 from p2p_deploy.outlet import Outlet
 from p2p_deploy.stages import Decoded, Place
 from p2p_deploy.summary import RunSummary
-from p2p_deploy.workers import DECODING, ENCODING, Broken, Inbox, Tally, Turns, Workers
+from p2p_deploy.workers import DECODING, ENCODING, Broken, Inbox, Tally, Workers
 
 # A stage that finishes nothing for so long hangs; computing a batch may take longer.
 SILENCE_S = 300.0
@@ -115,15 +115,14 @@ class Loop:
     def run(self, jobs: Iterable[Job], report: Callable[[], None]) -> None:
         """Do the jobs; ``report`` is called now and then. Raises what ended the run."""
         self.work = self._issue(jobs)
-        cpu = len(self.devices) == 1 and self.devices[0].backend.device == "cpu"
-        turns = Turns() if cpu else None
-        self.pool = Workers("codec", self.workers, self.inbox, turns)
+        self.pool = Workers("codec", self.workers, self.inbox)
         self.reader = Workers("decode-video", 1, self.inbox)
         self.writer = Workers("encode-video", 1, self.inbox)
         self.outlet = Outlet(self.ledger, self.spec, self.options.write, self.inbox, self.pool, self.writer)
         try:
             for device in self.devices:
-                device.start((turns, self.pool) if turns else None)
+                alone = len(self.devices) == 1 and device.backend.device == "cpu"
+                device.start(self.pool if alone else None)
             self._loop(report)
         finally:
             for device in self.devices:

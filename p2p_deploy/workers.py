@@ -17,7 +17,7 @@ from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import EndOfStream
 
 Task = Callable[..., Any]
-_TURN_S = 0.0002
+_TURN_S, _MOMENT_S = 0.0002, 0.0005
 DECODING, ENCODING = 0, 1  # which of a thread's clocks a task runs on
 # What a task may raise that concerns its own input only.
 OF_ONE_ITEM = (ItemFailed, EndOfStream)
@@ -60,51 +60,6 @@ class Broken:
 Inbox = SimpleQueue  # of Tally and Broken
 
 
-class Turns:
-    """Lets a network on the CPU and the codecs have the cores by turns, where nearly all of the time is the network's.
-
-    Side by side, the network's threads would wait in every layer for the one whose core a codec took, and a picture
-    would cost them several times what it costs alone.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._tasks = 0  # queued, or under way
-        self._computing = False
-
-    def queued(self) -> None:
-        """There is a task for the codecs."""
-        with self._changed:
-            self._tasks += 1
-
-    def wait(self) -> None:
-        """Wait, before a task, until nothing is computed."""
-        with self._changed:
-            while self._computing:
-                self._changed.wait()
-
-    def done(self) -> None:
-        """A task is done."""
-        with self._changed:
-            self._tasks -= 1
-            if not self._tasks:
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def computing(self, at_most_s: float) -> Iterator[None]:
-        """Compute when the codecs have nothing to do, or have taken so long; they wait meanwhile. 0: side by side."""
-        with self._changed:
-            if at_most_s:
-                self._changed.wait_for(lambda: not self._tasks, at_most_s)
-                self._computing = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._computing = False
-                self._changed.notify_all()
-
-
 class Workers:
     """Threads that share one queue of tasks.
 
@@ -114,34 +69,35 @@ class Workers:
         clocks: of each thread, the seconds it spent on decoding and on encoding.
     """
 
-    def __init__(self, name: str, threads: int, inbox: Inbox, turns: Turns | None = None) -> None:
-        """Start so many threads; with ``turns`` they work while nothing is computed."""
-        self._turns = turns
+    def __init__(self, name: str, threads: int, inbox: Inbox) -> None:
         self._queue: SimpleQueue[tuple[Tally, int, int, Task, tuple[Any, ...]] | None] = SimpleQueue()
         self._inbox = inbox
         self._stopping = False
         self.clocks = [[0.0, 0.0] for _ in range(threads)]
+        self._free = threading.Event()
+        self._free.set()
+        self._busy = [False] * threads
         self._threads = [
-            threading.Thread(target=self._work, args=(clock,), name=f"{name}-{number}", daemon=True)
-            for number, clock in enumerate(self.clocks)
+            threading.Thread(target=self._work, args=(number,), name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
 
     def do(self, tally: Tally, index: int, clock: int, task: Task, *arguments: Any) -> None:
         """Queue a task, whose outcome goes to ``tally.outcomes[index]``."""
-        if self._turns:
-            self._turns.queued()
         self._queue.put((tally, index, clock, task, arguments))
 
-    def _work(self, clocks: list[float]) -> None:
-        now = time.perf_counter
+    def _work(self, number: int) -> None:
+        now, free, busy = time.perf_counter, self._free, self._busy
+        clocks = self.clocks[number]
         while (item := self._queue.get()) is not None:
             if self._stopping:
                 continue
             tally, index, clock, task, arguments = item
-            if self._turns:
-                self._turns.wait()
+            if not free.is_set():
+                free.wait()
+            busy[number] = True
             started = now()
             try:
                 outcome = task(*arguments)
@@ -152,10 +108,21 @@ class Workers:
                 continue
             finally:
                 clocks[clock] += now() - started
-                if self._turns:
-                    self._turns.done()
+                busy[number] = False
             tally.settle(index, outcome)
             del item, tally, arguments, outcome  # or an idle thread would keep a picture
+
+    @contextlib.contextmanager
+    def paused(self, at_most_s: float) -> Iterator[None]:
+        """Begin no task until the block ends; those that are queued are done first, if that takes no longer."""
+        end = time.perf_counter() + at_most_s
+        while (any(self._busy) or not self._queue.empty()) and time.perf_counter() < end:
+            time.sleep(_MOMENT_S)
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
 
     def stop(self, patience_s: float) -> bool:
         """Finish what is under way and leave what is queued; False when a thread did not end in time."""

@@ -287,34 +287,30 @@ def test_the_batch_size_is_found_by_trying():
 
 def test_codecs_and_a_slow_network_take_turns():
     """While it computes no task begins; it waits for those that are queued, but not for ever."""
-    inbox, turns, seen = workers.Inbox(), workers.Turns(), []
-    pool = workers.Workers("codec", 2, inbox, turns)
-    computing = threading.Event()
+    inbox, seen, computing, hanging = workers.Inbox(), [], threading.Event(), threading.Event()
+    pool = workers.Workers("codec", 2, inbox)
 
-    def task():
-        seen.append(computing.is_set())
-
-    def queue(count):
+    def queue(count, task):
         tally = workers.Tally(count, lambda tally: None, inbox)
         for index in range(count):
             pool.do(tally, index, workers.DECODING, task)
 
-    queue(5)
-    with turns.computing(10):
+    def look():
+        seen.append(computing.is_set())
+
+    queue(5, look)
+    with pool.paused(10):
         assert seen == [False] * 5
         computing.set()
-        queue(3)
+        queue(3, look)
         time.sleep(0.05)
         assert len(seen) == 5
         computing.clear()
-    inbox.get(timeout=10)
-    inbox.get(timeout=10)
-    assert seen == [False] * 8
-    turns.queued()  # a task that hangs
-    started = time.perf_counter()
-    with turns.computing(0.05):
-        assert time.perf_counter() - started < 5
-    with turns.computing(0):
-        queue(1)
+    for _ in range(2):
         inbox.get(timeout=10)
+    assert seen == [False] * 8
+    queue(1, hanging.wait)
+    with pool.paused(0.05):
+        assert not hanging.is_set()
+    hanging.set()
     assert pool.stop(10)
