@@ -6,9 +6,12 @@ from torch import nn
 
 
 def init_weights(network: nn.Module) -> nn.Module:
-    """N(0, 0.02) for convolutions, N(1, 0.02) for BatchNorm scales, 0 for biases (Isola et al., appendix 6.2)."""
+    """N(0, 0.02) for convolutions, N(1, 0.02) for BatchNorm scales, 0 for biases (Isola et al., appendix 6.2).
+
+    Also of CycleGAN and pix2pixHD.
+    """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.02)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
@@ -19,7 +22,3 @@ def init_weights(network: nn.Module) -> nn.Module:
     return network
 
 
-def set_trainable(network: nn.Module, trainable: bool) -> None:
-    """Freeze or thaw a network; a discriminator is frozen while the generator learns, so that it gets no gradients."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(trainable)
