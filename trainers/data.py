@@ -64,7 +64,7 @@ def find_pairs(data: Path, split: str = "train") -> list[PairFiles]:
     if a_folder.is_dir() or b_folder.is_dir():
         return _match(a_folder, b_folder)
     folder = data / split if (data / split).is_dir() else data
-    files = _images(folder)
+    files = list_images(folder)
     if not files:
         raise DataError(
             f"{folder} holds no images. Expected pairs side by side in {data / split}, or {data / 'A' / split} and "
@@ -78,7 +78,7 @@ def _match(a_folder: Path, b_folder: Path) -> list[PairFiles]:
     for folder in (a_folder, b_folder):
         if not folder.is_dir():
             raise DataError(f"{folder} does not exist, but its counterpart does. Pairs need both.")
-        files = _images(folder)
+        files = list_images(folder)
         by_name = {path.stem: path for path in files}
         if len(by_name) < len(files):
             twice = next(path for path in files if by_name[path.stem] != path)
@@ -96,7 +96,8 @@ def _match(a_folder: Path, b_folder: Path) -> list[PairFiles]:
     return [PairFiles(a_files[name], b_files[name]) for name in sorted(a_files)]
 
 
-def _images(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
+    """The pictures in a folder, sorted by name; hidden ones left out."""
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )

@@ -83,6 +83,7 @@ class MultiScale(nn.Module):
         """For each scale, the largest first, what each layer gives, the logits last."""
         found = []
         for discriminator in self.discriminators:
+            assert isinstance(discriminator, PatchGAN)
             found.append(discriminator.features(x))
             x = self.halve(x)
         return found

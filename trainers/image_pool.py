@@ -1,7 +1,7 @@
 """The history of generated pictures that CycleGAN's discriminators are shown.
 
-Shrivastava et al.: Learning from Simulated and Unsupervised Images through Adversarial Training (CVPR 2017), section 2.3;
-Zhu et al. (ICCV 2017), section 4: 50 pictures.
+Shrivastava et al.: Learning from Simulated and Unsupervised Images through Adversarial Training (CVPR 2017), section
+2.3; Zhu et al. (ICCV 2017), section 4: 50 pictures.
 """
 
 from __future__ import annotations

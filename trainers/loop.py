@@ -90,7 +90,8 @@ def prepare_run(run: Path, *, overwrite: bool, resume: bool) -> None:
         raise OutputError(f"{run / CHECKPOINT} does not exist, so there is nothing to go on from. Leave out --resume.")
     if there and not overwrite and not resume:
         raise OutputError(
-            f"{run / CHECKPOINT} exists already. Choose another folder, --resume to go on, or --overwrite to replace it."
+            f"{run / CHECKPOINT} exists already. Choose another folder, --resume to go on, or --overwrite to replace "
+            "it."
         )
     try:
         (run / SAMPLES).mkdir(parents=True, exist_ok=True)
@@ -192,6 +193,7 @@ class _Run:
 
     def _take_step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
         system, options = self.system, self.options
+        batch = next(batches)  # first, because making the loader's iterator draws random numbers
         torch.manual_seed(_seed(options.seed, self.step, self.fabric.global_rank))
         factor = self.schedule.learning_rate_factor(self.step)
         for name, optimizer in system.optimizers.items():
@@ -202,8 +204,8 @@ class _Run:
         try:
             for part in range(options.accumulate):
                 system.first, system.last = part == 0, part == options.accumulate - 1
-                for name, value in system.step(next(batches)).items():
-                    sums[name] = sums.get(name, 0) + value / options.accumulate
+                for name, value in system.step(batch if system.first else next(batches)).items():
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value / options.accumulate
         except RuntimeError as exc:
             if not re.search("out of memory|can't allocate memory", str(exc), re.IGNORECASE):
                 raise
@@ -220,15 +222,20 @@ class _Run:
         """Whether any process was told to stop; all must stop at the same step."""
         if self.fabric.world_size == 1:
             return cancel.is_set()
-        told = torch.tensor(float(cancel.is_set()), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(told, reduce_op="sum") > 0)
+        return self._mean(torch.tensor(float(cancel.is_set()), device=self.fabric.device)) > 0
+
+    def _mean(self, value: Tensor) -> float:
+        """Of all processes."""
+        mean = self.fabric.all_reduce(value)
+        assert isinstance(mean, Tensor)
+        return float(mean)
 
     def _look(self, values: dict[str, Tensor], last: bool) -> str | None:
         """Log, show, measure and save, each in its time; a doubt, if there is one."""
         doubt = None
         options, step = self.options, self.step
         if step % LOG_EVERY == 0 or step == 1 or last:
-            self.losses = {name: float(self.fabric.all_reduce(value)) for name, value in values.items()}
+            self.losses = {name: self._mean(value) for name, value in values.items()}
             watch.check_finite(self.losses, step)
             rates = next(iter(self.system.optimizers.values())).param_groups[0]["lr"]
             watch.log(self.fabric, self.run, {**self.losses, "learning_rate": rates}, step)
@@ -284,7 +291,9 @@ class _Run:
         contents = read_file(path)
         training = read_training(path, contents)
         if training.get("system") != self.training["system"]:
-            raise DataError(f"{path} is of {training.get('system')}, and {self.training['system']} would go on with it.")
+            raise DataError(
+                f"{path} is of {training.get('system')}, and {self.training['system']} would go on with it."
+            )
         before, now = training.get("options", {}), self.training["options"]
         changed = sorted(key for key in {*before, *now} - MAY_CHANGE if before.get(key) != now.get(key))
         if changed:

@@ -20,5 +20,3 @@ def init_weights(network: nn.Module) -> nn.Module:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     return network
-
-

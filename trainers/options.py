@@ -22,8 +22,8 @@ class LoopOptions:
         device: ``auto``, ``cpu`` or ``cuda:N``.
         devices: processes, each with a device of its own, that share a step; their gradients are averaged.
         precision: of the networks' arithmetic: ``fp32``, ``bf16`` or ``fp16`` mixed; losses are always in float32.
-        schedule: of the learning rate: ``linear`` is constant for the first half of the epochs and then falls to 0 by the
-            same amount each; ``cosine`` falls along half a wave; ``constant`` does not.
+        schedule: of the learning rate: ``linear`` is constant for the first half of the epochs and then falls to 0 by
+            the same amount each; ``cosine`` falls along half a wave; ``constant`` does not.
         accumulate: batches whose gradients are added up before the weights change.
         ema: decay of the average of the generator's weights that is deployed; 0 deploys the weights themselves.
         compile: have torch.compile translate every network first; on a GPU it pays after some minutes.

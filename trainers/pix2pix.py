@@ -75,7 +75,8 @@ class Pix2Pix(System):
         channels = spec.input.channels + spec.output.channels
         self.G = self.add_network("G", init_weights(build_generator(spec.arch, spec.arch_kwargs)))
         self.D = self.add_network(
-            "D", init_weights(PatchGAN(channels, options.ndf or options.ngf, n_layers, norm))  # type: ignore[arg-type]
+            "D",
+            init_weights(PatchGAN(channels, options.ndf or options.ngf, n_layers, norm)),  # type: ignore[arg-type]
         )
         self.add_optimizer("G", "G", lr=LEARNING_RATE, betas=BETAS)
         self.add_optimizer("D", "D", lr=LEARNING_RATE, betas=BETAS)

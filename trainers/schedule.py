@@ -45,8 +45,8 @@ class Schedule:
     def learning_rate_factor(self, step: int) -> float:
         """For ``step``, from 0.
 
-        ``linear``: 1 for the first half of the epochs, then down by the same amount each epoch, to near 0. Isola et al.,
-        and the reference implementation: 1 - max(0, epoch - n_const) / (n_decay + 1), epoch from 0.
+        ``linear``: 1 for the first half of the epochs, then down by the same amount each epoch, to near 0. Isola et
+        al., and the reference implementation: 1 - max(0, epoch - n_const) / (n_decay + 1), epoch from 0.
         """
         if self.shape == "constant":
             return 1.0

@@ -27,6 +27,7 @@ class System:
         pools: by name.
         first: whether this batch is the first one of a step.
         last: whether it is the last one, after which weights change.
+        epoch: epochs done.
     """
 
     def __init__(self, fabric: Fabric, options: LoopOptions, spec: ModelSpec) -> None:
@@ -37,6 +38,7 @@ class System:
         self.optimizers: dict[str, Any] = {}
         self.pools: dict[str, ImagePool] = {}
         self.first = self.last = True
+        self.epoch = 0
         self._wrapped: dict[str, Any] = {}
 
     @property
@@ -47,9 +49,10 @@ class System:
     def add_network(self, name: str, network: nn.Module) -> Any:
         """Take charge of a network; what is returned is to be called where its weights learn."""
         if self.options.channels_last:
-            network = network.to(memory_format=torch.channels_last)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.networks[name] = network
-        self._wrapped[name] = self.fabric.setup_module(torch.compile(network) if self.options.compile else network)
+        called: Any = torch.compile(network) if self.options.compile else network
+        self._wrapped[name] = self.fabric.setup_module(called)
         return self._wrapped[name]
 
     def add_optimizer(self, name: str, *networks: str, lr: float, betas: tuple[float, float]) -> None:

@@ -27,6 +27,7 @@ SAMPLES = "samples"
 BETTER_WHEN_LESS = ("l1",)
 # Outputs that differ from one another by less than this share of what their targets do have collapsed.
 COLLAPSED = 0.05
+FORMED = 200  # steps, before which outputs look alike because nothing has been learnt
 SURE = 0.01  # a discriminator whose losses stay below has nothing left to teach
 SURE_FOR = 500  # steps
 
@@ -92,9 +93,9 @@ class Doubts:
 
     def of_samples(self, columns: list[Tensor], step: int) -> str | None:
         """A sentence, once, when all outputs look alike although the targets do not."""
-        outputs, targets = columns[1], columns[-1]
-        if len(columns) < 3 or len(outputs) < 2:
+        if step < FORMED or len(columns) < 3 or len(columns[0]) < 2:
             return None
+        outputs, targets = columns[1], columns[-1]
         spread, expected = (float(each.float().std(dim=0).mean()) for each in (outputs, targets))
         if spread >= COLLAPSED * expected:
             return None
@@ -127,9 +128,7 @@ def show(system: System, batch: Any) -> list[Tensor]:
 
 def write_samples(path: Path, columns: list[Tensor]) -> None:
     """One row for each picture, its columns side by side."""
-    rows = [
-        np.hstack([to_channels(to_pixels(image), 3) for image in images]) for images in zip(*columns, strict=True)
-    ]
+    rows = [np.hstack([to_channels(to_pixels(image), 3) for image in images]) for images in zip(*columns, strict=True)]
     with replacing(path) as temporary:
         temporary.write_bytes(encode_image(np.vstack(rows), ".png"))
 
