@@ -39,10 +39,9 @@ def lsgan_loss(logits: Tensor, real: bool) -> Tensor:
 
 
 def hinge_loss(logits: Tensor, real: bool) -> Tensor:
-    """What a discriminator is short of a margin of 1. Lim, Ye: Geometric GAN (2017); Park et al. (CVPR 2019), 
-    section 3.
+    """What a discriminator is short of a margin of 1.
 
-    Args and result as of ``bce_gan_loss``.
+    Lim, Ye: Geometric GAN (2017); Park et al. (CVPR 2019), section 3. Args and result as of ``bce_gan_loss``.
     """
     logits = logits.float()
     return F.relu(1 - logits if real else 1 + logits).mean()
