@@ -22,10 +22,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def photo_frames(count: int, size: int) -> np.ndarray:
-    """Distinct crops of photographs: (count, size, size, 3) uint8."""
+    """Distinct crops of photographs: (count, size, size, 3) uint8; enlarged where the photographs are smaller."""
     random = np.random.default_rng(0)
-    sources = [read_image(path)[0] for path in photos().values()]
-    return np.stack([pixels.to_channels(cut(sources[i % len(sources)], random, size), 3) for i in range(count)])
+    sources = [pixels.to_channels(read_image(path)[0], 3) for path in photos().values()]
+
+    def frame(photo: np.ndarray) -> np.ndarray:
+        return pixels.resize(cut(photo, random, min(size, *photo.shape[:2])), size, size)
+
+    return np.stack([frame(sources[index % len(sources)]) for index in range(count)])
 
 
 def write_photos(folder: Path, count: int, size: int, suffix: str) -> np.ndarray:

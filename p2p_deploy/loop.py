@@ -247,7 +247,7 @@ class Loop:
         for row, (state, frame) in enumerate(zip(batch.sources, tally.outcomes, strict=True)):
             if self._usable(state, frame):
                 keep.append(row)
-                self._add(batch, Place(state, frame, self.layout))
+                batch.places.append(Place(state, frame, self.layout))
         batch.slot.compact(keep)
         if keep:
             self._compute(batch)
@@ -291,14 +291,10 @@ class Loop:
             part = len(layout.corners) - len(decoded.parts)
             for rows, array in zip(batch.slot.inputs, decoded.parts.pop(0), strict=True):
                 rows[len(batch.places)] = array
-            self._add(batch, Place(state, decoded.frame, layout, part, decoded.mosaic))
+            batch.places.append(Place(state, decoded.frame, layout, part, decoded.mosaic))
             if len(batch.places) == batch.target:
                 self._compute(self.open.pop(layout.size))
         return True
-
-    def _add(self, batch: _Batch, place: Place) -> None:
-        batch.places.append(place)
-        self.outlet.expect(place)
 
     def _compute(self, batch: _Batch) -> None:
         batch.slot.count = len(batch.places)

@@ -19,11 +19,15 @@ from p2p_deploy.workers import ENCODING, Inbox, Tally, Workers
 
 @dataclass(slots=True, eq=False)
 class _Sequence:
-    """The rows of a video, which are written in the order of their places, whichever device is done first."""
+    """The rows of a video, which are written in the order of its frames, whichever batch or device is done first.
 
-    placed: int = 0
-    due: int = 0
-    held: dict[int, Callable[[], None]] = field(default_factory=dict)
+    Attributes:
+        due: which frame is written next, and which part of it.
+        held: what was computed too early, by frame and part.
+    """
+
+    due: tuple[int, int] = (0, 0)
+    held: dict[tuple[int, int], tuple[Place, Callable[[], None]]] = field(default_factory=dict)
 
 
 class Outlet:
@@ -41,27 +45,26 @@ class Outlet:
         self._ledger, self._spec, self._options, self._inbox = ledger, spec, options, inbox
         self._pool, self._writer = pool, writer
         self._sequences: dict[InputState, _Sequence] = {}
-        self._order: dict[Place, int] = {}
-
-    def expect(self, place: Place) -> None:
-        """This will be computed; what belongs to a video will be written in the order of these calls."""
-        if place.state.source is not None and place.state.source.sequential:
-            sequence = self._sequences.setdefault(place.state, _Sequence())
-            self._order[place] = sequence.placed
-            sequence.placed += 1
 
     def hand_out(self, places: Sequence[Place], output: Row, tally: Tally) -> None:
         """Have the outputs encoded; what became of each goes to ``tally``."""
         for index, (place, row) in enumerate(zip(places, output, strict=False)):
             task = (tally, index, ENCODING, stages.encode, place, row, self._spec.output, self._options)
-            if place not in self._order:
+            if place.state.source is None or not place.state.source.sequential:
                 self._pool.do(*task)
                 continue
-            sequence = self._sequences[place.state]
-            sequence.held[self._order.pop(place)] = functools.partial(self._writer.do, *task)
-            while sequence.due in sequence.held:
-                sequence.held.pop(sequence.due)()
-                sequence.due += 1
+            sequence = self._sequences.setdefault(place.state, _Sequence())
+            sequence.held[place.frame.index, place.part] = place, functools.partial(self._writer.do, *task)
+            self._write_due(place.state, sequence)
+
+    def _write_due(self, state: InputState, sequence: _Sequence) -> None:
+        """Hand on what is next; all of it where a frame has failed, since nothing more is written then."""
+        while sequence.held and (state.error or sequence.due in sequence.held):
+            at = next(iter(sequence.held)) if state.error else sequence.due
+            place, write = sequence.held.pop(at)
+            frame, part = at
+            sequence.due = (frame, part + 1) if part + 1 < len(place.layout.corners) else (frame + 1, 0)
+            write()
 
     def take_note(self, places: Sequence[Place], tally: Tally) -> None:
         """Every row of a batch was written, or has failed."""
@@ -76,6 +79,8 @@ class Outlet:
     def settled(self, state: InputState) -> None:
         """An item of an input needs nothing more."""
         state.settled += 1
+        if state.error and state in self._sequences:
+            self._write_due(state, self._sequences[state])
         self.check(state)
 
     def check(self, state: InputState) -> None:

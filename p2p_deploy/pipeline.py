@@ -114,7 +114,7 @@ def run(
     started = time.perf_counter()
     try:
         loop = Loop(devices, fitting, ledger, options, inbox, cancel or threading.Event(), maps_of_instances)
-        with codec_lines.caught(), taking_turns():
+        with codec_lines.caught(), taking_turns(opencv_alone=jobs.stills < 2):
             loop.run(jobs, lambda: on_progress(ledger.progress()))
         ledger.summary.seconds = time.perf_counter() - started
         loop.account(ledger.summary)

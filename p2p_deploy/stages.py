@@ -103,8 +103,11 @@ def decode_into(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], s
         ItemFailed: it cannot be read or fitted.
         EndOfStream: there is no such item.
     """
-    frame, image_HWC = source.decode(item)
+    into = rows[0] if spec.kind == "image" and spec.dtype == "uint8" else None
+    frame, image_HWC = source.decode(item, into)
     try:
+        if image_HWC is into:
+            return frame
         if spec.kind == "image":
             pixels.fit_into(image_HWC, rows[0], spec)
         else:

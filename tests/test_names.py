@@ -108,6 +108,25 @@ def test_an_input_that_vanishes_before_its_turn_fails_and_one_that_appears_is_le
     assert (tmp_path / "out" / "056x.png").read_bytes() == b"precious"
 
 
+@pytest.mark.timeout(60)
+def test_inputs_that_become_pipes_before_their_turn_are_not_waited_for(model, image, tmp_path):
+    for index in range(60):
+        write(tmp_path / "in", b"%03d.png" % index, image)
+    last = [tmp_path / "in" / name for name in ("055.png", "x.tif", "y.mp4")]
+    for path in last:
+        path.write_bytes(image)
+
+    def change(now):
+        for path in last:
+            if path.is_file():
+                path.unlink()
+                os.mkfifo(path)
+
+    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=1, on_progress=change)
+    assert (summary.done, summary.failed) == (59, 3)
+    assert dict(summary.errors)["y.mp4"].endswith("y.mp4 is a folder, a pipe or a device; expected a file.")
+
+
 def test_the_record_and_the_summary_say_which_outputs_gave_way(model, image, tmp_path):
     for name in (b"a.png", b"a.bmp", b"b.png"):
         write(tmp_path / "in", name, image)

@@ -286,7 +286,7 @@ def kind(request, tmp_path):
         (tmp_path / "in").mkdir()
         make_clip(tmp_path / "in" / "clip.mp4", photo_crops(30, 32))
     else:
-        write_images(tmp_path / "in", photo_crops(30, 32))
+        write_images(tmp_path / "in", photo_crops(30, 40))  # the model takes 32; else nothing would be fitted
     return request.param
 
 
@@ -422,11 +422,11 @@ def test_slots_bound_what_is_decoded_ahead(model, tmp_path, monkeypatch):
     decoded, written, most, lock = [0], [0], [0], threading.Lock()
     real_decode, real_close = p2p_deploy.media.images.ImageSource.decode, ImageSink.close
 
-    def decode(self, item):
+    def decode(self, item, into=None):
         with lock:
             decoded[0] += 1
             most[0] = max(most[0], decoded[0] - written[0])
-        return real_decode(self, item)
+        return real_decode(self, item, into)
 
     def close(self):
         threading.Event().wait(0.01)

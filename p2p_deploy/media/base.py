@@ -110,8 +110,12 @@ class FrameSource(Protocol):
         """Items in order. May go past the end, as long as it stops soon after ``decode`` met the end."""
         ...
 
-    def decode(self, item: Item) -> tuple[Frame, NDArray[Any]]:
+    def decode(self, item: Item, into: Pixels | None = None) -> tuple[Frame, NDArray[Any]]:
         """Decode one frame into pixels (H, W, C) of its depth, RGB or grey; or into maps of numbers.
+
+        Args:
+            item: which one.
+            into: uint8, contiguous; where it has the shape of the frame, that may be what is returned.
 
         Raises:
             ItemFailed: the frame cannot be read.

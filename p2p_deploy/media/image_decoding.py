@@ -22,7 +22,7 @@ _WITH_ALPHA = cv2.IMREAD_UNCHANGED  # which ignores the orientation too
 _AVIF_METADATA = re.compile(rb"(infe\x02.{7})(?:Exif|mime)", re.DOTALL)
 MORE_PAGES = "only the first page of a multi-page file"
 EXIF_BROKEN = "EXIF dropped: malformed"
-_ANIMATED = "is animated, and only still images and videos are run. Make a video of it first: ffmpeg -i {0} {0}.mp4"
+_ANIMATED = "is animated, and only still images and videos are run. Make a video of it first: ffmpeg -i IN OUT.mp4"
 
 
 class Decoded(NamedTuple):
@@ -48,8 +48,8 @@ def most_bytes(max_pixels: int) -> int:
     return 8 * max_pixels + (1 << 26)
 
 
-def decode_image(data: bytes, max_pixels: int) -> Decoded:
-    """Decode a file; of a TIFF, its first page.
+def decode_image(data: bytes, max_pixels: int, into: Pixels | None = None) -> Decoded:
+    """Decode a file; of a TIFF, its first page. ``into`` is as of ``FrameSource.decode``.
 
     Raises:
         Unreadable: it is damaged, animated, too large or no image.
@@ -87,7 +87,7 @@ def decode_image(data: bytes, max_pixels: int) -> Decoded:
     if header.cmyk:
         _say_inks(profile, said)
         profile = None
-    return _split(image, header, tuple(said), profile, exif)
+    return _split(image, header, tuple(said), profile, exif, into)
 
 
 def decode_page(tiff: Tiff, index: int, max_pixels: int) -> Decoded:
@@ -194,7 +194,12 @@ def _say_inks(profile: bytes | None, said: list[str]) -> None:
 
 
 def _split(
-    image: Pixels, header: Header, notes: tuple[str, ...], profile: bytes | None = None, exif: bytes | None = None
+    image: Pixels,
+    header: Header,
+    notes: tuple[str, ...],
+    profile: bytes | None = None,
+    exif: bytes | None = None,
+    into: Pixels | None = None,
 ) -> Decoded:
     """Colours in our order, and alpha beside them."""
     if image.ndim == 2:
@@ -204,7 +209,10 @@ def _split(
             alpha = np.where(image == header.key, 0, opaque).astype(image.dtype)[:, :, None]
         return Decoded(image[:, :, None], alpha, profile, exif, notes)
     if image.shape[2] == 3:
-        return Decoded(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), None, profile, exif, notes)
+        if into is None or into.shape != image.shape or into.dtype != image.dtype:
+            into = image
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=into)
+        return Decoded(into, None, profile, exif, notes)
     alpha = cv2.extractChannel(image, 3)[:, :, None]
     if header.format == "BMP" and not alpha.any():  # a mask for bits that nobody filled in
         alpha = None

@@ -12,6 +12,7 @@ import numpy as np
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.files import temporary_path, write_failure
+from p2p_deploy.manifest import NO_WAITING
 from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions, WriteOptions
 from p2p_deploy.media.image_decoding import Decoded, decode_image, decode_page, most_bytes
 from p2p_deploy.media.image_encoding import (
@@ -78,15 +79,15 @@ def encode_image(pixels_HWC: Pixels, suffix: str) -> bytes:
     return encode(pixels_HWC, suffix).tobytes()
 
 
-def _decode_file(path: Path, max_pixels: int) -> Decoded:
+def _decode_file(path: Path, max_pixels: int, into: Pixels | None = None) -> Decoded:
     data = _read_file(path, most_bytes(max_pixels))
     try:
-        return decode_image(data, max_pixels)
+        return decode_image(data, max_pixels, into)
     except Unreadable as exc:
         raise ItemFailed(f"{path} {exc}.") from exc
 
 
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | NO_WAITING
 
 
 def _read_file(path: Path, most: int) -> bytes:
@@ -165,12 +166,12 @@ class ImageSource:
         for index in range(self.pages):
             yield Item(self.path, index)
 
-    def decode(self, item: Item) -> tuple[Frame, Pixels]:
+    def decode(self, item: Item, into: Pixels | None = None) -> tuple[Frame, Pixels]:
         """Read and decode a page; see ``decode_image``."""
         if item.index >= self.pages:
             raise EndOfStream
         if self._descriptor is None:
-            pixels, alpha, profile, exif, notes = _decode_file(self.path, self._max_pixels)
+            pixels, alpha, profile, exif, notes = _decode_file(self.path, self._max_pixels, into)
         else:
             pixels, alpha, profile, exif, notes = self._decode_page(item.index)
         frame = Frame(

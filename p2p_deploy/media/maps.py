@@ -154,7 +154,7 @@ class MapSource:
         """The one item."""
         yield Item(self.path, 0)
 
-    def decode(self, item: Item) -> tuple[Frame, Maps]:
+    def decode(self, item: Item, into: Pixels | None = None) -> tuple[Frame, Maps]:
         """Read the maps.
 
         Returns:

@@ -54,11 +54,13 @@ class RawSource:
             yield Item(self.path, index)
             index += 1
 
-    def decode(self, item: Item) -> tuple[Frame, Pixels]:
+    def decode(self, item: Item, into: Pixels | None = None) -> tuple[Frame, Pixels]:
         """The next frame. One that is cut off ends the stream and sets ``damage``."""
         if self._ended:
             raise EndOfStream
-        pixels_HWC = np.empty(self._shape, np.uint8)
+        if into is None or into.shape != self._shape:
+            into = np.empty(self._shape, np.uint8)
+        pixels_HWC = into
         try:
             read = _fill(self._file, pixels_HWC.data.cast("B"))
         except (OSError, ValueError) as exc:  # ValueError: the file is closed

@@ -29,7 +29,8 @@ _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _OLD_JPEG, _CMYK = 6, 5
 _MOST_PAGES = 65_536
 _MOST_TAGS = 4096
-_MOST_BYTES = 1 << 26  # of one tag
+_MOST_BYTES = 1 << 26  # of all tags of a page
+_MOST_NUMBERS = 1 << 20  # of one tag: the tiles of the largest picture, if they were 16x16
 _REDUCED_OR_MASK = 0b101  # kinds of page that are no picture of their own
 TOO_LARGE = "is 4 GiB or more, which a TIFF cannot hold; write the pages to several files"
 
@@ -62,6 +63,8 @@ class Page(NamedTuple):
             return default
         if entry.type not in _NUMBERS or not entry.number:
             raise Unreadable(f"is damaged: tag {tag} of the TIFF holds no number")
+        if entry.number > _MOST_NUMBERS:
+            raise Unreadable(f"is damaged: tag {tag} of the TIFF holds {entry.number:,} numbers")
         return struct.unpack(f"{self.order}{entry.number}{_NUMBERS[entry.type]}", entry.data)
 
     def number(self, tag: int, default: int = 0) -> int:
@@ -218,13 +221,15 @@ class Tiff:
         each = struct.calcsize(self._order + entry_format)
         table = self._exactly(at + head, count * each)
         entries = {}
+        outside = 0
         for tag, type_, number, value in struct.iter_unpack(self._order + entry_format, table):
             if tag not in wanted or type_ not in _SIZES:
                 continue
             length = number * _SIZES[type_]
-            if length > _MOST_BYTES:
-                raise Unreadable(f"is damaged: tag {tag} of the TIFF says that it has {length:,} bytes")
             if length > inline:
+                outside += length  # of all, since they may lie on each other
+                if outside > _MOST_BYTES:
+                    raise Unreadable(f"is damaged: tag {tag} of the TIFF says that it has {length:,} bytes")
                 (place,) = struct.unpack(self._order + ("Q" if self._big else "I"), value)
                 value = self._exactly(place, length)
             entries[tag] = Entry(type_, number, value[:length])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import stat
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from p2p_deploy.media.base import EndOfStream, Frame, Item, ReadOptions
 from p2p_deploy.media.colour import ToRgb
 from p2p_deploy.media.cut import missing_bytes
 from p2p_deploy.media.ffmpeg import FFMPEG_ERRORS, open_input, reason
+from p2p_deploy.media.mp4_index import MOST_SAMPLES, announced_samples
 from p2p_deploy.media.video_info import Clock, promised_end, video_info
 from p2p_deploy.pixels import Pixels
 
@@ -40,7 +42,11 @@ class VideoSource:
         self._options = options
         self._ended = False
         self._corrupt = 0
+        _refuse_pipe(path)
         with _refusing(path):
+            samples = announced_samples(path)
+            if samples > MOST_SAMPLES:
+                raise ItemFailed(f"{path} is damaged: it says that it has {samples:,} frames and pieces of sound.")
             self._container = open_input(path, max_pixels=str(options.max_pixels))
         try:
             with _refusing(path):
@@ -81,7 +87,7 @@ class VideoSource:
             yield Item(self.path, index)
             index += 1
 
-    def decode(self, item: Item) -> tuple[Frame, Pixels]:
+    def decode(self, item: Item, into: Pixels | None = None) -> tuple[Frame, Pixels]:
         """The next frame, RGB. Time stamps that the container lacks are counted on from the frame before.
 
         A file that ends early, or becomes unreadable, ends the stream and sets ``damage``.
@@ -95,7 +101,7 @@ class VideoSource:
         except FFMPEG_ERRORS as exc:
             context = self._stream.codec_context
             self._refuse_large(context.height, context.width)  # which a decoder says only in its own log
-            self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)})")
+            self._finish(f"{self.path} is damaged after frame {item.index} ({reason(exc)}).")
             raise EndOfStream from exc
         self._finish(self._missing_end(item.index) or self._cut() or self._corruption())
         raise EndOfStream
@@ -173,14 +179,14 @@ class VideoSource:
             return None
         return (
             f"{self.path} ends early: its header promises {float(promised):.2f} s of video, "
-            f"{float(promised - missing):.2f} s ({frames} frames) can be read"
+            f"{float(promised - missing):.2f} s ({frames} frames) can be read."
         )
 
     def _cut(self) -> str | None:
-        return f"{self.path} is cut: at least {self._missing_bytes} bytes are missing" if self._missing_bytes else None
+        return f"{self.path} is cut: at least {self._missing_bytes} bytes are missing." if self._missing_bytes else None
 
     def _corruption(self) -> str | None:
-        return f"{self.path} has {self._corrupt} damaged frame{'s' * (self._corrupt > 1)}" if self._corrupt else None
+        return f"{self.path} has {self._corrupt} damaged frame{'s' * (self._corrupt > 1)}." if self._corrupt else None
 
     def close(self) -> None:
         """Close the file."""
@@ -199,6 +205,16 @@ def _as_shown(frame: Any, rgb: Pixels) -> Pixels:
     else:
         right, down = a, d
     return np.ascontiguousarray(rgb[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
+
+
+def _refuse_pipe(path: Path) -> None:
+    """FFmpeg would wait for somebody to write into it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as exc:
+        raise ItemFailed(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+    if not stat.S_ISREG(mode):
+        raise ItemFailed(f"{path} is a folder, a pipe or a device; expected a file.")
 
 
 @contextlib.contextmanager

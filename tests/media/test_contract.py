@@ -118,3 +118,16 @@ def test_a_missing_file_is_one_failed_item(path):
     path.unlink()
     with pytest.raises(ItemFailed, match=path.name):
         read_all(open_source(path))
+
+
+def test_images_of_the_right_size_are_decoded_where_they_are_wanted(tmp_path):
+    """And nothing is written there when the size is another."""
+    image = photo_crops(1, 48)[0]
+    (path,) = write_images(tmp_path, image[None])
+    for shape, same in (((48, 48, 3), True), ((48, 40, 3), False), ((48, 48, 1), False)):
+        into = np.full(shape, 7, np.uint8)
+        source = open_source(path)
+        _, pixels = source.decode(next(iter(source.items())), into)
+        assert (pixels is into) == same
+        assert same or (into == 7).all()
+        np.testing.assert_array_equal(pixels, image)
