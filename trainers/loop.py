@@ -29,6 +29,7 @@ from p2p_deploy.errors import CheckpointError, DataError, Failed, OutputError
 from p2p_deploy.files import replacing
 from trainers import watch
 from trainers.launch import LOGS
+from trainers.networks import plain
 from trainers.options import LoopOptions
 from trainers.schedule import Schedule
 from trainers.system import System
@@ -262,7 +263,7 @@ class _Run:
             value = self.measures[self.options.best]
             if self.best is None or (value < self.best) == (self.options.best in watch.BETTER_WHEN_LESS):
                 self.best = value
-                save_checkpoint(self.run / BEST, system.spec, self.deployed, self._notes())
+                save_checkpoint(self.run / BEST, system.spec, plain(self.deployed), self._notes())
         return self.doubts.of_samples(columns, self.step)
 
     def _notes(self) -> dict[str, Any]:
@@ -272,7 +273,7 @@ class _Run:
         state: dict[str, Any] = {"system": self.system.state(), "scaler": self.fabric.strategy.precision.state_dict()}
         if self.average:
             state["average"] = self.average.state_dict()
-        save_checkpoint(self.run / CHECKPOINT, self.system.spec, self.deployed, self._notes(), state)
+        save_checkpoint(self.run / CHECKPOINT, self.system.spec, plain(self.deployed), self._notes(), state)
         if not self.options.keep:
             return
         folder = self.run / EARLIER

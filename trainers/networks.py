@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
+from torch.nn.utils import parametrize
 
 
 def init_weights(network: nn.Module) -> nn.Module:
@@ -19,4 +22,17 @@ def init_weights(network: nn.Module) -> nn.Module:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    return network
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """A copy whose weights are what they work out to, such as those under spectral norm; itself where all are plain."""
+    found = [name for name, module in network.named_modules() if parametrize.is_parametrized(module)]
+    if not found:
+        return network
+    network = copy.deepcopy(network).eval()  # in eval mode, or looking at a weight would change its spectral norm
+    for name in found:
+        module = network.get_submodule(name)
+        for weight in list(module.parametrizations):  # type: ignore[arg-type, union-attr]
+            parametrize.remove_parametrizations(module, str(weight))
     return network

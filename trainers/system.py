@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -62,8 +62,8 @@ class System:
             torch.optim.Adam(weights, lr, betas, fused=self.options.fused)
         )
 
-    def descend(self, optimizer: str, loss: Tensor) -> None:
-        """Add the gradients of ``loss`` and, with the last batch of a step, change the weights."""
+    def descend(self, optimizer: str, loss: Tensor, leave: Iterable[nn.Parameter] = ()) -> None:
+        """Add the gradients of ``loss`` and, with the last batch of a step, change the weights but those to ``leave``."""
         if self.first:
             self.optimizers[optimizer].zero_grad()
         with contextlib.ExitStack() as stack:
@@ -72,6 +72,8 @@ class System:
                     stack.enter_context(self.fabric.no_backward_sync(network))
             self.fabric.backward(loss / self.options.accumulate)
         if self.last:
+            for weight in leave:
+                weight.grad = None
             self.optimizers[optimizer].step()
 
     @contextlib.contextmanager
