@@ -63,7 +63,7 @@ class System:
         )
 
     def descend(self, optimizer: str, loss: Tensor, leave: Iterable[nn.Parameter] = ()) -> None:
-        """Add the gradients of ``loss`` and, with the last batch of a step, change the weights but those to ``leave``."""
+        """Add the gradients of ``loss`` and, with the last batch of a step, change the weights, but not ``leave``."""
         if self.first:
             self.optimizers[optimizer].zero_grad()
         with contextlib.ExitStack() as stack:
