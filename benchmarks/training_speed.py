@@ -1,6 +1,6 @@
 """Steps per second of a pix2pix training against the plain loop that the original implementation describes.
 
-All train the same networks (U-Net, ngf 64, and a PatchGAN of 70 pixels) on the same pairs of photographs, one pair a step,
+All train the same networks (U-Net, ngf 64, and a PatchGAN of 70 pixels) on the same pairs of photographs, one a step,
 in one process on the CPU:
 
     plain            eager float32; Adam as it comes; pictures read by Pillow, resized, cropped and flipped, one by one
