@@ -31,6 +31,7 @@ from trainers import watch
 from trainers.launch import LOGS
 from trainers.networks import plain
 from trainers.options import LoopOptions
+from trainers.report import write_report
 from trainers.schedule import Schedule
 from trainers.system import System
 from trainers.watch import SAMPLES
@@ -190,6 +191,8 @@ class _Run:
                 epoch = self.schedule.epoch(self.step - 1) + 1
                 on_progress(Progress(self.step, self.schedule.steps, epoch, self.losses, self.measures, doubt))
         watch.end_logs(self.fabric, self.run)
+        if self.fabric.is_global_zero:
+            write_report(self.run, self._notes())
         return self.run / CHECKPOINT
 
     def _take_step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
