@@ -49,7 +49,7 @@ def make_fabric(options: LoopOptions, run: Path) -> Fabric:
     strategy: Strategy | str = "auto"
     if here * nodes > 1:
         backend = "gloo" if kind == "cpu" else None
-        strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+        strategy = DDPStrategy(process_group_backend=backend, forward_sync_buffers=False)
     fabric = Fabric(
         accelerator=kind,
         devices=list(range(last - here + 1, last + 1)) if kind == "cuda" else here,

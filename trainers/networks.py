@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 
@@ -25,14 +23,17 @@ def init_weights(network: nn.Module) -> nn.Module:
     return network
 
 
-def plain(network: nn.Module) -> nn.Module:
-    """A copy whose weights are what they work out to, such as those under spectral norm; itself where all are plain."""
-    found = [name for name, module in network.named_modules() if parametrize.is_parametrized(module)]
-    if not found:
-        return network
-    network = copy.deepcopy(network).eval()  # in eval mode, or looking at a weight would change its spectral norm
-    for name in found:
-        module = network.get_submodule(name)
-        for weight in list(module.parametrizations):  # type: ignore[arg-type, union-attr]
-            parametrize.remove_parametrizations(module, str(weight))
-    return network
+def plain(network: nn.Module) -> dict[str, Tensor]:
+    """The state of a network with the weights that others work out to, such as those under spectral norm."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()  # or looking at a weight would change its spectral norm
+    try:
+        state = {key: value for key, value in network.state_dict().items() if ".parametrizations." not in f".{key}"}
+        for name, module in network.named_modules():
+            if parametrize.is_parametrized(module):
+                for weight in module.parametrizations:  # type: ignore[union-attr]
+                    state[f"{name}.{weight}".lstrip(".")] = getattr(module, str(weight)).detach()
+    finally:
+        for module in training:
+            module.training = True
+    return state
