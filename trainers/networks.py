@@ -31,7 +31,7 @@ def plain(network: nn.Module) -> dict[str, Tensor]:
         state = {key: value for key, value in network.state_dict().items() if ".parametrizations." not in f".{key}"}
         for name, module in network.named_modules():
             if parametrize.is_parametrized(module):
-                for weight in module.parametrizations:  # type: ignore[union-attr]
+                for weight in module.parametrizations:
                     state[f"{name}.{weight}".lstrip(".")] = getattr(module, str(weight)).detach()
     finally:
         for module in training:
