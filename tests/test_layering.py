@@ -35,7 +35,18 @@ LAYERS = (
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-TRAINERS_MAY_USE = {"__init__", "errors", "image_spec", "spec", "files", "pixels", "generators", "media", "checkpoints"}
+TRAINERS_MAY_USE = {
+    "__init__",
+    "errors",
+    "image_spec",
+    "spec",
+    "files",
+    "pixels",
+    "generators",
+    "media",
+    "checkpoints",
+    "frame_model",
+}
 
 # Where a runtime may be imported at all, and whether at the top of the module.
 HEAVY = {

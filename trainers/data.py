@@ -9,20 +9,24 @@ Two layouts are read:
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from p2p_deploy import pixels
 from p2p_deploy.errors import DataError, ItemFailed
 from p2p_deploy.media.images import SUFFIXES, read_image
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import Direction
+from trainers.options import LoopOptions
 
 JITTER = 286 / 256  # pictures are resized to this times the training size, then cropped (Isola et al., appendix 6.2)
 
@@ -40,6 +44,14 @@ class PairFiles:
         return self.a == self.b
 
 
+def find_held_out(data: Path) -> list[PairFiles]:
+    """The pairs in ``val``, else in ``test``; none where there is neither."""
+    for split in ("val", "test"):
+        if (data / split).is_dir() or (data / "A" / split).is_dir():
+            return find_pairs(data, split)
+    return []
+
+
 def find_pairs(data: Path, split: str = "train") -> list[PairFiles]:
     """List the aligned pairs of a data set, sorted by name.
 
@@ -52,7 +64,7 @@ def find_pairs(data: Path, split: str = "train") -> list[PairFiles]:
     if a_folder.is_dir() or b_folder.is_dir():
         return _match(a_folder, b_folder)
     folder = data / split if (data / split).is_dir() else data
-    files = _images(folder)
+    files = list_images(folder)
     if not files:
         raise DataError(
             f"{folder} holds no images. Expected pairs side by side in {data / split}, or {data / 'A' / split} and "
@@ -66,7 +78,7 @@ def _match(a_folder: Path, b_folder: Path) -> list[PairFiles]:
     for folder in (a_folder, b_folder):
         if not folder.is_dir():
             raise DataError(f"{folder} does not exist, but its counterpart does. Pairs need both.")
-        files = _images(folder)
+        files = list_images(folder)
         by_name = {path.stem: path for path in files}
         if len(by_name) < len(files):
             twice = next(path for path in files if by_name[path.stem] != path)
@@ -84,7 +96,8 @@ def _match(a_folder: Path, b_folder: Path) -> list[PairFiles]:
     return [PairFiles(a_files[name], b_files[name]) for name in sorted(a_files)]
 
 
-def _images(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
+    """The pictures in a folder, sorted by name; hidden ones left out."""
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
@@ -110,14 +123,65 @@ def read_pair(files: PairFiles, direction: Direction = "AtoB") -> tuple[Pixels, 
     return (a, b) if direction == "AtoB" else (b, a)
 
 
+@dataclass(frozen=True)
+class View:
+    """Which part of a picture is shown, and which way round.
+
+    Attributes:
+        large: side that the picture is resized to, pixels.
+        size: side of what is shown.
+        top, left: of what is shown.
+        flip: whether it is mirrored.
+    """
+
+    large: int
+    size: int
+    top: int = 0
+    left: int = 0
+    flip: bool = False
+
+    @classmethod
+    def at_random(cls, seed: tuple[int, ...], size: int) -> View:
+        """A crop and a flip that depend on ``seed`` only."""
+        random = np.random.default_rng(seed)
+        large = round(size * JITTER)
+        top, left = random.integers(0, large - size + 1, 2)
+        return cls(large, size, int(top), int(left), bool(random.random() < 0.5))
+
+    @classmethod
+    def whole(cls, size: int) -> View:
+        """All of the picture."""
+        return cls(size, size)
+
+    def of(self, image_HWC: Pixels) -> Pixels:
+        """That part of a picture of any size, (size, size, C)."""
+        return self.cut(pixels.resize(image_HWC, self.large, self.large))
+
+    def cut(self, image_HWC: Any) -> Any:
+        """The same of one that is resized already."""
+        part = image_HWC[self.top : self.top + self.size, self.left : self.left + self.size]
+        return part[:, ::-1] if self.flip else part
+
+
 class AlignedPairs(Dataset[tuple[Tensor, Tensor]]):
     """Training crops: (input (C_in, S, S), target (3, S, S)) float32 in [-1, 1].
 
     Each is resized to 286/256 of the training size, cropped at random and flipped at random, both pictures alike. What
-    happens to a picture is a function of (seed, epoch, index) and of nothing else.
+    happens to a picture is a function of (seed, epoch, index) and of nothing else. Without ``augment`` pictures are
+    resized and nothing else.
     """
 
-    def __init__(self, files: list[PairFiles], size: int, input_channels: int, direction: Direction, seed: int) -> None:
+    def __init__(
+        self,
+        files: list[PairFiles],
+        size: int,
+        input_channels: int,
+        direction: Direction,
+        seed: int,
+        *,
+        augment: bool = True,
+    ) -> None:
+        self.augment = augment
         self.files = files
         self.size = size
         self.channels = (input_channels, 3)
@@ -129,16 +193,10 @@ class AlignedPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
-        random = np.random.default_rng((self.seed, epoch, index))
-        large = round(self.size * JITTER)
-        top, left = random.integers(0, large - self.size + 1, 2)
-        flip = random.random() < 0.5
-        crops = []
-        for picture, channels in zip(read_pair(self.files[index], self.direction), self.channels, strict=True):
-            image = pixels.to_channels(pixels.resize(picture, large, large), channels)
-            crop = image[top : top + self.size, left : left + self.size]
-            crops.append(to_tensor(crop[:, ::-1] if flip else crop))
-        return crops[0], crops[1]
+        view = View.at_random((self.seed, epoch, index), self.size) if self.augment else View.whole(self.size)
+        both = zip(read_pair(self.files[index], self.direction), self.channels, strict=True)
+        source, target = (to_tensor(view.of(pixels.to_channels(picture, channels))) for picture, channels in both)
+        return source, target
 
 
 def to_tensor(image_HWC: Pixels) -> Tensor:
@@ -152,36 +210,90 @@ def to_pixels(image_CHW: Tensor) -> Pixels:
 
 
 class ShuffledEpochs(Sampler[list[tuple[int, int]]]):
-    """Endless batches of (epoch, index), each epoch in its own order. A batch may straddle two; none is short."""
+    """Endless batches of (epoch, index), each epoch in its own order. A batch may straddle two; none is short.
 
-    def __init__(self, count: int, batch: int, seed: int) -> None:
+    Args:
+        count: pictures in an epoch.
+        batch: pictures in a batch.
+        seed: of the order.
+        start: number of the batch to begin with.
+        part: which of ``parts`` equal shares of each step this process takes; together they are the batch of a
+            process that is alone and takes ``parts`` times as many.
+        parts: how many processes there are.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int, start: int = 0, part: int = 0, parts: int = 1) -> None:
         self.count = count
         self.batch = batch
         self.seed = seed
+        self.start = start
+        self.part, self.parts = part, parts
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        keys = self._keys()
+        keys = self._keys(self.start * self.batch * self.parts)
         while True:
-            yield [next(keys) for _ in range(self.batch)]
+            together = [next(keys) for _ in range(self.batch * self.parts)]
+            yield together[self.part * self.batch : (self.part + 1) * self.batch]
 
-    def _keys(self) -> Iterator[tuple[int, int]]:
-        epoch = 0
+    def _keys(self, start: int) -> Iterator[tuple[int, int]]:
+        epoch, skip = divmod(start, self.count)
         while True:
-            for index in np.random.default_rng((self.seed, epoch)).permutation(self.count):
+            for index in np.random.default_rng((self.seed, epoch)).permutation(self.count)[skip:]:
                 yield epoch, int(index)
-            epoch += 1
+            epoch, skip = epoch + 1, 0
 
 
-def make_loader(dataset: AlignedPairs, batch: int, seed: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """An endless loader of (input (N, C, S, S), target (N, 3, S, S)) batches."""
-    sampler = ShuffledEpochs(len(dataset), batch, seed)
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=workers,
-        pin_memory=workers > 0,
-        worker_init_fn=_leave_ctrl_c_to_the_trainer,
-    )
+def loader_of(dataset: Dataset[Any], fabric: Fabric, options: LoopOptions) -> Callable[[int], Iterable[Any]]:
+    """What gives endless batches of ``dataset``, on the device, from the one of that number on.
+
+    The items of ``dataset`` are known by (epoch, index).
+    """
+    workers = options.workers
+    if workers is None:  # on the CPU the network needs every core; loading in the same process costs it the least
+        workers = 0 if fabric.device.type == "cpu" else 4
+
+    def batches(start: int) -> Iterable[Any]:
+        loader = DataLoader(
+            dataset,
+            batch_sampler=ShuffledEpochs(
+                len(dataset),  # type: ignore[arg-type]
+                options.batch,
+                options.seed,
+                start,
+                fabric.global_rank,
+                fabric.world_size,
+            ),
+            num_workers=workers,
+            pin_memory=workers > 0 and fabric.device.type == "cuda",
+            worker_init_fn=_leave_ctrl_c_to_the_trainer,
+        )
+        return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    return batches
+
+
+def batch_of(dataset: Dataset[Any], indices: Iterable[int], device: torch.device) -> Any:
+    """One batch of the items as they are in the first epoch, on ``device``."""
+    return move_data_to_device(default_collate([dataset[0, index] for index in indices]), device)
+
+
+class HeldOut:
+    """Batches of a data set that is measured and not learnt from; loaded anew each time.
+
+    Args:
+        dataset: whose items are neither cropped nor flipped at random.
+        batch: pictures at once.
+        device: where they are wanted.
+        most: how many pictures are looked at.
+    """
+
+    def __init__(self, dataset: Dataset[Any], batch: int, device: torch.device, most: int = 200) -> None:
+        self.dataset, self.batch, self.device = dataset, batch, device
+        self.count = min(len(dataset), most)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, self.count, self.batch):
+            yield batch_of(self.dataset, range(start, min(start + self.batch, self.count)), self.device)
 
 
 def _leave_ctrl_c_to_the_trainer(worker: int) -> None:

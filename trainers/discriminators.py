@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from p2p_deploy.generators.norms import Norm, make_norm
 
 
 class PatchGAN(nn.Module):
@@ -16,27 +19,74 @@ class PatchGAN(nn.Module):
         in_channels: channels of input and output picture together.
         ndf: width of the first layer.
         n_layers: number of stride-2 layers.
+        norm: after all convolutions but the first and the last.
+        spectral: divide the weights of every convolution but the last by their largest singular value (Miyato et al.,
+            Spectral Normalization for Generative Adversarial Networks, ICLR 2018).
+        padding: of the convolutions: 1 in pix2pix and CycleGAN, 2 in pix2pixHD and SPADE.
     """
 
-    def __init__(self, in_channels: int, ndf: int = 64, n_layers: int = 3) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        ndf: int = 64,
+        n_layers: int = 3,
+        norm: Norm = "batch",
+        *,
+        spectral: bool = False,
+        padding: int = 1,
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, ndf, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+
+        def conv(wide: int, wider: int, stride: int, bias: bool) -> nn.Module:
+            layer = nn.Conv2d(wide, wider, 4, stride=stride, padding=padding, bias=bias)
+            return spectral_norm(layer) if spectral else layer
+
+        stages: list[nn.Module] = [nn.Sequential(conv(in_channels, ndf, 2, True), nn.LeakyReLU(0.2))]
         width = ndf
         for level in range(1, n_layers + 1):
             wider = ndf * min(2**level, 8)
             stride = 2 if level < n_layers else 1
-            layers += [
-                nn.Conv2d(width, wider, 4, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(wider),
-                nn.LeakyReLU(0.2),
-            ]
+            layers = [conv(width, wider, stride, norm != "batch"), make_norm(norm, wider), nn.LeakyReLU(0.2)]
+            stages.append(nn.Sequential(*layers))
             width = wider
-        layers.append(nn.Conv2d(width, 1, 4, stride=1, padding=1))
-        self.layers = nn.Sequential(*layers)
+        stages.append(nn.Conv2d(width, 1, 4, stride=1, padding=padding))
+        self.stages = nn.ModuleList(stages)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What each layer gives, the logits last."""
+        found = []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
 
     def forward(self, input_and_output: Tensor) -> Tensor:
         """Judge pairs, concatenated along the channels."""
-        return self.layers(input_and_output)
+        return self.features(input_and_output)[-1]
+
+
+class MultiScale(nn.Module):
+    """Several PatchGANs of the same make, each on a picture half as large as the one before it.
+
+    Wang et al. (CVPR 2018), section 3.2.
+
+    Args:
+        discriminators: the one for the full size first.
+    """
+
+    def __init__(self, discriminators: list[PatchGAN]) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList(discriminators)
+        self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
+
+    def forward(self, x: Tensor) -> list[list[Tensor]]:
+        """For each scale, the largest first, what each layer gives, the logits last."""
+        found = []
+        for discriminator in self.discriminators:
+            assert isinstance(discriminator, PatchGAN)
+            found.append(discriminator.features(x))
+            x = self.halve(x)
+        return found
 
 
 def pair(input_NCHW: Tensor, output_NCHW: Tensor) -> Tensor:

@@ -1,45 +1,46 @@
-"""The training loop that every system shares: steps, learning rate, logs, sample pictures, checkpoints."""
+"""The training loop that every system shares: steps, learning rate, checkpoints, and going on from one.
+
+What is random in a step, dropout and noise and the exchange of pictures, is drawn from a generator that is seeded with
+(seed, step, process); the order of pictures and their crops are functions of (seed, epoch, index). So a training that
+goes on from a checkpoint needs no state of any random generator, and takes the same steps to the last bit.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import math
+import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.loggers import TensorBoardLogger
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.errors import DataError, DeviceError, Failed, OutputError
+from p2p_deploy.checkpoints.native import read_training
+from p2p_deploy.checkpoints.reading import read_file
+from p2p_deploy.errors import CheckpointError, DataError, Failed, OutputError
 from p2p_deploy.files import replacing
-from p2p_deploy.media.images import encode_image
-from p2p_deploy.pixels import to_channels
-from p2p_deploy.spec import ModelSpec
-from trainers.data import to_pixels
+from trainers import watch
+from trainers.launch import LOGS
+from trainers.networks import plain
+from trainers.options import LoopOptions
+from trainers.report import write_report
+from trainers.schedule import Schedule
+from trainers.system import System
+from trainers.watch import SAMPLES
 
-CHECKPOINT = "ckpt.pt"
-SAMPLES, LOGS = "samples", "tensorboard"
+CHECKPOINT, BEST = "ckpt.pt", "best.pt"
+EARLIER = "checkpoints"
 LOG_EVERY = 10
-SAMPLE_EVERY = 500
-
-
-class System(Protocol):
-    """What the loop needs of a system."""
-
-    generator: nn.Module
-    optimizers: list[torch.optim.Optimizer]
-
-    def step(self, batch: Any) -> dict[str, Tensor]:
-        """One optimisation step on a batch; returns detached scalar losses by name."""
-        ...
+# Options that a training may go on with otherwise than it began.
+MAY_CHANGE = frozenset(("steps", "epochs", "device", "workers", "save_every", "keep", "validate_every"))
 
 
 @dataclass(frozen=True)
@@ -51,88 +52,59 @@ class Progress:
         steps: steps there will be.
         epoch: epochs begun, from 1.
         losses: losses by name, refreshed every ``LOG_EVERY`` steps.
+        measures: of held-out pictures, of the last look at them.
+        doubt: a sentence about what goes wrong, when it is noticed.
     """
 
     step: int
     steps: int
     epoch: int
     losses: dict[str, float]
+    measures: dict[str, float] = field(default_factory=dict)
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long to train: ``steps`` optimisation steps of ``batch`` pictures; ``pictures`` of them are an epoch."""
+class Data:
+    """What is trained on.
 
-    steps: int
-    batch: int
-    pictures: int
-
-    @classmethod
-    def plan(cls, pictures: int, batch: int, *, steps: int | None, epochs: int) -> Schedule:
-        """From a number of steps, or else of epochs.
-
-        Raises:
-            DataError: nothing would be trained.
-        """
-        if min(pictures, batch, epochs if steps is None else steps) < 1:
-            raise DataError(
-                f"Nothing to train: {pictures} pictures in batches of {batch} for "
-                f"{f'{epochs} epochs' if steps is None else f'{steps} steps'}; each must be at least 1."
-            )
-        return cls(math.ceil(epochs * pictures / batch) if steps is None else steps, batch, pictures)
-
-    def epoch(self, step: int) -> int:
-        """The epoch, from 0, that the first picture of ``step``, from 0, belongs to."""
-        return step * self.batch // self.pictures
-
-    def learning_rate_factor(self, step: int) -> float:
-        """For ``step``, from 0: 1 for the first half of the epochs, then down by the same amount each epoch, to near 0.
-
-        Isola et al., and the reference implementation: 1 - max(0, epoch - n_const) / (n_decay + 1), epoch from 0.
-        """
-        epochs = self.epoch(self.steps - 1) + 1
-        constant = math.ceil(epochs / 2)
-        return 1 - max(0, self.epoch(step) - constant) / (epochs - constant + 1)
-
-
-def make_fabric(device: str, run: Path) -> Fabric:
-    """Fabric on one device, logging to TensorBoard in ``run``.
-
-    Args:
-        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda:N``.
-        run: the folder of the run.
-
-    Raises:
-        DeviceError: the GPU is not there.
+    Attributes:
+        pictures: how many there are in an epoch.
+        batches: endless batches on the right device, from the one of that number on.
+        preview: the batch that samples show.
+        held_out: batches for measuring, as often as one iterates; empty where there are none.
     """
-    if device == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
-        raise DeviceError(f"Unknown device {device!r}; expected auto, cpu or cuda:N such as cuda:0.")
-    index = int(number or 0)
-    if kind == "cuda" and index >= torch.cuda.device_count():
-        raise DeviceError(
-            f"{device} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs. "
-            "Take --device cpu."
-        )
-    logger = TensorBoardLogger(run, name="", version=LOGS)
-    return Fabric(accelerator=kind, devices=[index] if kind == "cuda" else 1, loggers=logger)
+
+    pictures: int
+    batches: Callable[[int], Iterable[Any]]
+    preview: Any
+    held_out: Iterable[Any] = ()
 
 
-def prepare_run(run: Path, overwrite: bool) -> None:
+def prepare_run(run: Path, *, overwrite: bool, resume: bool) -> None:
     """Make the folder of a run, without the samples and logs of one that is overwritten.
 
     Raises:
-        OutputError: it already holds a checkpoint, or cannot be made.
+        OutputError: it already holds a checkpoint, or none to go on from, or cannot be made.
     """
-    if (run / CHECKPOINT).exists() and not overwrite:
+    there = (run / CHECKPOINT).exists()
+    if resume and not there:
+        raise OutputError(f"{run / CHECKPOINT} does not exist, so there is nothing to go on from. Leave out --resume.")
+    if there and not overwrite and not resume:
         raise OutputError(
-            f"{run / CHECKPOINT} exists already. Choose another folder, or pass --overwrite to replace it."
+            f"{run / CHECKPOINT} exists already. Choose another folder, --resume to go on, or --overwrite to replace "
+            "it."
         )
     try:
         (run / SAMPLES).mkdir(parents=True, exist_ok=True)
-        for old in (*(run / SAMPLES).glob("step-*.png"), *(run / LOGS).glob("events.out.tfevents.*")):
+        if resume:
+            return
+        for old in (
+            *(run / SAMPLES).glob("step-*.png"),
+            *(run / LOGS).glob("events.out.tfevents.*"),
+            *(run / EARLIER).glob("step-*.pt"),
+            *(run / name for name in (CHECKPOINT, BEST) if (run / name).exists()),
+        ):
             old.unlink()
     except OSError as exc:
         raise OutputError(f"{exc.filename or run} cannot be written: {exc.strerror}.") from exc
@@ -141,90 +113,218 @@ def prepare_run(run: Path, overwrite: bool) -> None:
 def fit(
     fabric: Fabric,
     system: System,
-    batches: Iterable[Any],
+    data: Data,
     *,
     schedule: Schedule,
-    spec: ModelSpec,
+    options: LoopOptions,
     run: Path,
-    preview: tuple[Tensor, Tensor],
     training: dict[str, Any],
+    resume: bool,
     on_progress: Callable[[Progress], None],
     cancel: threading.Event,
 ) -> Path:
     """Train, and return the checkpoint.
 
     Args:
-        fabric: the device; its logger gets the losses.
+        fabric: the devices; its logger gets the losses.
         system: what is trained.
-        batches: endless.
+        data: on what.
         schedule: how long.
-        spec: what the generator is; goes into the checkpoint.
-        run: gets ``ckpt.pt``, ``samples/`` and the TensorBoard logs.
-        preview: (inputs, targets) shown in the sample pictures, (N, C, H, W) in [-1, 1].
-        training: the options, kept in the checkpoint.
-        on_progress: called after every step.
+        options: of the loop.
+        run: gets ``ckpt.pt``, ``best.pt``, ``samples/`` and the TensorBoard logs.
+        training: what the checkpoint notes beside the options: the system's name, how many pictures.
+        resume: go on from ``run/ckpt.pt``.
+        on_progress: called after every step, in the first process only.
         cancel: set it to end after the step under way, with a checkpoint of it.
 
     Raises:
-        Failed: a loss is no longer a finite number.
+        Failed: a loss is no longer a finite number, or memory is out.
+        CheckpointError, DataError: the checkpoint cannot be gone on from, or is of other options.
         OutputError: a file cannot be written.
     """
-    schedulers = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.learning_rate_factor) for optimizer in system.optimizers
-    ]
-    losses: dict[str, float] = {}
-    for step, batch in zip(range(1, schedule.steps + 1), batches, strict=False):
-        values = system.step(batch)
-        last = step == schedule.steps or cancel.is_set()
-        if step % LOG_EVERY == 0 or step == 1 or last:
-            losses = {name: value.item() for name, value in values.items()}
-            _check_finite(losses, step)
-            with _logs_in(run):
-                fabric.log_dict({**losses, "learning_rate": schedulers[0].get_last_lr()[0]}, step=step)
-        if step % SAMPLE_EVERY == 0 or last:
-            _write_samples(run / SAMPLES / f"step-{step:07d}.png", system.generator, preview)
-            save_checkpoint(run / CHECKPOINT, spec, system.generator, {**training, "step": step, "losses": losses})
-        for scheduler in schedulers:
-            scheduler.step()
-        on_progress(Progress(step, schedule.steps, schedule.epoch(step - 1) + 1, losses))
-        if last:
-            break
-    with _logs_in(run):
-        fabric.logger.finalize("success")
-    return run / CHECKPOINT
+    return _Run(fabric, system, data, schedule, options, run, training).go(resume, on_progress, cancel)
 
 
-@contextlib.contextmanager
-def _logs_in(run: Path) -> Iterator[None]:
-    """Say why logs cannot be written; the logger wraps the disk's error into a ValueError about something else."""
-    try:
-        yield
-    except (OSError, ValueError) as exc:
-        cause = exc if isinstance(exc, OSError) else exc.__cause__
-        if not isinstance(cause, OSError):
-            raise
-        raise OutputError(f"The logs in {run / LOGS} cannot be written: {cause.strerror or cause}.") from exc
+class _Run:
+    """One training under way."""
 
-
-def _check_finite(losses: dict[str, float], step: int) -> None:
-    broken = [name for name, value in losses.items() if not math.isfinite(value)]
-    if broken:
-        raise Failed(
-            f"The training diverged: {', '.join(broken)} is not a finite number at step {step}. The last checkpoint is "
-            "from before. Look for broken pictures in the data, or train again with another --seed."
+    def __init__(
+        self,
+        fabric: Fabric,
+        system: System,
+        data: Data,
+        schedule: Schedule,
+        options: LoopOptions,
+        run: Path,
+        training: dict[str, Any],
+    ) -> None:
+        self.fabric, self.system, self.data, self.schedule = fabric, system, data, schedule
+        self.options, self.run = options, run
+        self.training = {**training, "options": asdict(options)}
+        self.step = 0
+        self.losses: dict[str, float] = {}
+        self.measures: dict[str, float] = {}
+        self.best: float | None = None
+        self.doubts = watch.Doubts()
+        self.rates = {name: [g["lr"] for g in o.param_groups] for name, o in system.optimizers.items()}
+        self.average = (
+            AveragedModel(system.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
+            if options.ema
+            else None
         )
 
+    @property
+    def deployed(self) -> nn.Module:
+        """The generator, or the average of it."""
+        return self.average.module if self.average else self.system.generator
 
-@torch.no_grad()
-def _write_samples(path: Path, generator: nn.Module, preview: tuple[Tensor, Tensor]) -> None:
-    """One row for each preview: input, output as it will be deployed (running statistics, no dropout), target."""
-    inputs, targets = preview
-    generator.eval()
-    outputs = generator(inputs.to(next(generator.parameters()).device))
-    generator.train()
-    rows = [
-        np.hstack([to_channels(to_pixels(image), 3) for image in images])
-        for images in zip(inputs, outputs, targets, strict=True)
-    ]
-    with replacing(path) as temporary:
-        temporary.write_bytes(encode_image(np.vstack(rows), ".png"))
+    def go(self, resume: bool, on_progress: Callable[[Progress], None], cancel: threading.Event) -> Path:
+        if resume:
+            self._load()
+        batches = iter(self.data.batches(self.step * self.options.accumulate))
+        last = self.step >= self.schedule.steps
+        while not last:
+            values = self._take_step(batches)
+            last = self.step == self.schedule.steps or self._cancelled(cancel)
+            doubt = self._look(values, last)
+            if self.fabric.is_global_zero:
+                epoch = self.schedule.epoch(self.step - 1) + 1
+                on_progress(Progress(self.step, self.schedule.steps, epoch, self.losses, self.measures, doubt))
+        watch.end_logs(self.fabric, self.run)
+        if self.fabric.is_global_zero:
+            write_report(self.run, self._notes())
+        return self.run / CHECKPOINT
+
+    def _take_step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
+        system, options = self.system, self.options
+        batch = next(batches)  # first, because making the loader's iterator draws random numbers
+        torch.manual_seed(_seed(options.seed, self.step, self.fabric.global_rank))
+        factor = self.schedule.learning_rate_factor(self.step)
+        for name, optimizer in system.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * factor
+        system.epoch = self.schedule.epoch(self.step)
+        sums: dict[str, Tensor] = {}
+        try:
+            for part in range(options.accumulate):
+                system.first, system.last = part == 0, part == options.accumulate - 1
+                for name, value in system.step(batch if system.first else next(batches)).items():
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value / options.accumulate
+        except RuntimeError as exc:
+            if not re.search("out of memory|can't allocate memory", str(exc), re.IGNORECASE):
+                raise
+            raise Failed(
+                f"Memory is out at step {self.step + 1} with batches of {options.batch}. Make --batch smaller (with "
+                "--accumulate the step stays as large), or --size, or --ngf; or take --precision bf16."
+            ) from exc
+        self.step += 1
+        if self.average:
+            self.average.update_parameters(system.generator)
+        return sums
+
+    def _cancelled(self, cancel: threading.Event) -> bool:
+        """Whether any process was told to stop; all must stop at the same step."""
+        if self.fabric.world_size == 1:
+            return cancel.is_set()
+        return self._mean(torch.tensor(float(cancel.is_set()), device=self.fabric.device)) > 0
+
+    def _mean(self, value: Tensor) -> float:
+        """Of all processes."""
+        mean = self.fabric.all_reduce(value)
+        assert isinstance(mean, Tensor)
+        return float(mean)
+
+    def _look(self, values: dict[str, Tensor], last: bool) -> str | None:
+        """Log, show, measure and save, each in its time; a doubt, if there is one."""
+        doubt = None
+        options, step = self.options, self.step
+        if step % LOG_EVERY == 0 or step == 1 or last:
+            self.losses = {name: self._mean(value) for name, value in values.items()}
+            watch.check_finite(self.losses, step)
+            rates = next(iter(self.system.optimizers.values())).param_groups[0]["lr"]
+            watch.log(self.fabric, self.run, {**self.losses, "learning_rate": rates}, step)
+            doubt = self.doubts.of_losses(self.losses, step)
+        if self.fabric.is_global_zero and (step % options.validate_every == 0 or last):
+            doubt = self._validate() or doubt
+        if self.fabric.is_global_zero and (step % options.save_every == 0 or last):
+            self._save()
+        if last or step % min(options.validate_every, options.save_every) == 0:
+            self.fabric.barrier()
+        return doubt
+
+    def _validate(self) -> str | None:
+        system, generator = self.system, self.system.networks["G"]
+        system.networks["G"] = self.deployed
+        try:
+            columns = watch.show(system, self.data.preview)
+            self.measures = watch.measure(system, self.data.held_out)
+        finally:
+            system.networks["G"] = generator
+        watch.write_samples(self.run / SAMPLES / f"step-{self.step:07d}.png", columns)
+        if self.measures:
+            watch.log(self.fabric, self.run, {f"val_{k}": v for k, v in self.measures.items()}, self.step)
+            value = self.measures[self.options.best]
+            if self.best is None or (value < self.best) == (self.options.best in watch.BETTER_WHEN_LESS):
+                self.best = value
+                save_checkpoint(self.run / BEST, system.spec, plain(self.deployed), self._notes())
+        return self.doubts.of_samples(columns, self.step)
+
+    def _notes(self) -> dict[str, Any]:
+        return {**self.training, "step": self.step, "losses": self.losses, "measures": self.measures, "best": self.best}
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {"system": self.system.state(), "scaler": self.fabric.strategy.precision.state_dict()}
+        if self.average:
+            state["average"] = self.average.state_dict()
+        save_checkpoint(self.run / CHECKPOINT, self.system.spec, plain(self.deployed), self._notes(), state)
+        if not self.options.keep:
+            return
+        folder = self.run / EARLIER
+        try:
+            folder.mkdir(exist_ok=True)
+            with replacing(folder / f"step-{self.step:07d}.pt") as temporary:
+                _link_or_copy(self.run / CHECKPOINT, temporary)
+            for old in sorted(folder.glob("step-*.pt"))[: -self.options.keep]:
+                old.unlink()
+        except OSError as exc:
+            raise OutputError(f"{exc.filename or folder} cannot be written: {exc.strerror}.") from exc
+
+    def _load(self) -> None:
+        """Take everything over from the checkpoint of the run."""
+        path = self.run / CHECKPOINT
+        contents = read_file(path)
+        training = read_training(path, contents)
+        if training.get("system") != self.training["system"]:
+            raise DataError(
+                f"{path} is of {training.get('system')}, and {self.training['system']} would go on with it."
+            )
+        before, now = training.get("options", {}), self.training["options"]
+        changed = sorted(key for key in {*before, *now} - MAY_CHANGE if before.get(key) != now.get(key))
+        if changed:
+            raise DataError(
+                "The training was begun with other options: "
+                + ", ".join(f"{key} was {before.get(key)} and is {now.get(key)}" for key in changed)
+                + ". Go on with those it was begun with."
+            )
+        try:
+            state = contents["state"]
+            self.system.load(state["system"])
+            self.fabric.strategy.precision.load_state_dict(state["scaler"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+            self.step, self.losses, self.best = training["step"], training["losses"], training["best"]
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as exc:
+            reason = " ".join(str(exc).split())[:300]
+            raise CheckpointError(f"{path} cannot be gone on from ({reason}). Train anew with --overwrite.") from exc
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Another name for a file that is only ever replaced whole."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,4 +1,4 @@
-"""pix2pix: a U-Net with BatchNorm against a PatchGAN, BCE with logits + 100 x L1.
+"""pix2pix: a U-Net or ResNet against a PatchGAN on pairs, BCE with logits + 100 x L1.
 
 Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks (CVPR 2017).
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -20,11 +21,15 @@ from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.spec import MAX_SIDE, Direction, ModelSpec
-from trainers.data import AlignedPairs, find_pairs, make_loader
+from trainers.data import AlignedPairs, HeldOut, batch_of, find_held_out, find_pairs, loader_of
 from trainers.discriminators import PatchGAN, pair
-from trainers.loop import Progress, Schedule, fit, make_fabric, prepare_run
+from trainers.launch import make_fabric
+from trainers.loop import Data, Progress, fit, prepare_run
 from trainers.losses import bce_gan_loss
-from trainers.networks import init_weights, set_trainable
+from trainers.networks import init_weights
+from trainers.options import LoopOptions
+from trainers.schedule import Schedule
+from trainers.system import System
 
 L1_WEIGHT = 100.0
 LEARNING_RATE = 2e-4
@@ -32,78 +37,78 @@ BETAS = (0.5, 0.999)
 PREVIEWS = 4
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to train.
+@dataclass(frozen=True, kw_only=True)
+class Options(LoopOptions):
+    """How to train; see also ``LoopOptions``.
 
     Attributes:
         size: side of the square training crops, pixels; a multiple of 32.
-        batch: pictures per step.
-        steps: optimisation steps; None trains for ``epochs``.
-        epochs: passes over the data; the learning rate is constant for the first half and then decays to 0.
         ngf: width of the generator's first layer.
         ndf: width of the discriminator's first layer; None takes ``ngf``.
-        num_downs: depth of the U-Net; None takes the deepest that fits the size, at most 8.
+        generator: ``unet`` with BatchNorm; ``unet_upsample`` with InstanceNorm and a head that up-samples; ``resnet``
+            with InstanceNorm.
+        num_downs: depth of a U-Net; None takes the deepest that fits the size, at most 8.
+        n_blocks: residual blocks of a ResNet; None takes 9 from 256 pixels up and 6 below.
         dropout: dropout in the generator, while training only.
         input_channels: 3 for colour, 1 for grey inputs.
         direction: which side of the pairs is the input.
-        seed: of weights, order and augmentation.
-        device: ``auto``, ``cpu`` or ``cuda:N``.
     """
 
     size: int = 256
-    batch: int = 1
-    steps: int | None = None
-    epochs: int = 200
     ngf: int = 64
     ndf: int | None = None
+    generator: Literal["unet", "unet_upsample", "resnet"] = "unet"
     num_downs: int | None = None
+    n_blocks: int | None = None
     dropout: bool = True
     input_channels: int = 3
     direction: Direction = "AtoB"
-    seed: int = 0
-    device: str = "auto"
 
 
-class Pix2Pix:
+class Pix2Pix(System):
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, fabric: Fabric, spec: ModelSpec, ndf: int = 64) -> None:
-        self.fabric = fabric
-        generator = init_weights(build_generator(spec.arch, spec.arch_kwargs))
-        discriminator = init_weights(PatchGAN(spec.input.channels + spec.output.channels, ndf))
-        optimizer_G = torch.optim.Adam(generator.parameters(), LEARNING_RATE, BETAS)
-        optimizer_D = torch.optim.Adam(discriminator.parameters(), LEARNING_RATE, BETAS)
-        self.generator = generator
-        self.optimizers: list[torch.optim.Optimizer] = [optimizer_G, optimizer_D]
-        self.G, self.optimizer_G = fabric.setup(generator, optimizer_G)
-        self.D, self.optimizer_D = fabric.setup(discriminator, optimizer_D)
+    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+        super().__init__(fabric, options, spec)
+        # The up-sampling variant is judged by four strided layers, as its reference implementation does.
+        n_layers, norm = {"unet": (3, "batch"), "unet_upsample": (4, "instance"), "resnet": (3, "instance")}[spec.arch]
+        channels = spec.input.channels + spec.output.channels
+        self.G = self.add_network("G", init_weights(build_generator(spec.arch, spec.arch_kwargs)))
+        self.D = self.add_network(
+            "D",
+            init_weights(PatchGAN(channels, options.ndf or options.ngf, n_layers, norm)),  # type: ignore[arg-type]
+        )
+        self.add_optimizer("G", "G", lr=LEARNING_RATE, betas=BETAS)
+        self.add_optimizer("D", "D", lr=LEARNING_RATE, betas=BETAS)
 
     def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Discriminator first, then generator, on (input, target) of (N, C, H, W) each."""
         input_NCHW, target = batch
         output = self.G(input_NCHW)
 
-        set_trainable(self.D, True)
         loss_D_fake = bce_gan_loss(self.D(pair(input_NCHW, output.detach())), real=False)
         loss_D_real = bce_gan_loss(self.D(pair(input_NCHW, target)), real=True)
-        loss_D = 0.5 * (loss_D_fake + loss_D_real)  # halved: the discriminator learns more slowly (section 3.3)
-        self.optimizer_D.zero_grad()
-        self.fabric.backward(loss_D)
-        self.optimizer_D.step()
+        # halved: the discriminator learns more slowly (section 3.3)
+        self.descend("D", 0.5 * (loss_D_fake + loss_D_real))
 
-        set_trainable(self.D, False)
-        loss_G_gan = bce_gan_loss(self.D(pair(input_NCHW, output)), real=True)
-        loss_G_l1 = F.l1_loss(output, target)
-        self.optimizer_G.zero_grad()
-        self.fabric.backward(loss_G_gan + L1_WEIGHT * loss_G_l1)
-        self.optimizer_G.step()
+        with self.frozen("D"):
+            loss_G_gan = bce_gan_loss(self.networks["D"](pair(input_NCHW, output)), real=True)
+        loss_G_l1 = F.l1_loss(output.float(), target)
+        self.descend("G", loss_G_gan + L1_WEIGHT * loss_G_l1)
         return {
             "D_real": loss_D_real.detach(),
             "D_fake": loss_D_fake.detach(),
             "G_gan": loss_G_gan.detach(),
             "G_L1": loss_G_l1.detach(),
         }
+
+    def show(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """Input, output, target."""
+        return [batch[0], self.generator(batch[0]), batch[1]]
+
+    def compare(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Output and target."""
+        return self.generator(batch[0]), batch[1]
 
 
 def train(
@@ -112,40 +117,53 @@ def train(
     options: Options,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Train on aligned pairs and return the checkpoint, ``run/ckpt.pt``.
 
-    Setting ``cancel`` ends the training after the step under way, with a checkpoint of it.
+    Pairs in ``val`` or ``test`` beside ``train`` are measured and not learnt from. Setting ``cancel`` ends the training
+    after the step under way, with a checkpoint of it.
 
     Raises:
         DataError: the data or an option cannot be used.
         DeviceError: the device is not there.
         OutputError: the run exists already, or cannot be written.
-        Failed: the training diverged.
+        CheckpointError: there is nothing that could be gone on from.
+        Failed: the training diverged, or memory is out.
     """
     spec = make_spec(options)
     files = find_pairs(data)
-    schedule = Schedule.plan(len(files), options.batch, steps=options.steps, epochs=options.epochs)
-    fabric = make_fabric(options.device, run)
+    fabric = make_fabric(options, run)
+    schedule = Schedule.plan(len(files), options, fabric.world_size)
     torch.manual_seed(options.seed)
-    system = Pix2Pix(fabric, spec, options.ndf or options.ngf)
-    pairs = AlignedPairs(files, options.size, options.input_channels, options.direction, options.seed)
-    previews = [pairs[0, index] for index in range(min(PREVIEWS, len(pairs)))]
-    prepare_run(run, overwrite)
-    # On the CPU the network needs every core; loading in the same process costs it the least.
-    workers = 0 if fabric.device.type == "cpu" else 4
-    batches = fabric.setup_dataloaders(make_loader(pairs, options.batch, options.seed, workers))
+    system = Pix2Pix(fabric, options, spec)
+
+    def pairs(found: Any, augment: bool) -> AlignedPairs:
+        channels, direction = options.input_channels, options.direction
+        return AlignedPairs(found, options.size, channels, direction, options.seed, augment=augment)
+
+    held_out = pairs(find_held_out(data), False)
+    shown = held_out if len(held_out) else pairs(files, True)
+    preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
+    if fabric.is_global_zero:
+        prepare_run(run, overwrite=overwrite, resume=resume)
+    fabric.barrier()
     return fit(
         fabric,
         system,
-        batches,
+        Data(
+            len(files),
+            loader_of(pairs(files, True), fabric, options),
+            preview,
+            HeldOut(held_out, options.batch, fabric.device),
+        ),
         schedule=schedule,
-        spec=spec,
+        options=options,
         run=run,
-        preview=(torch.stack([p[0] for p in previews]), torch.stack([p[1] for p in previews])),
-        training={"system": "pix2pix", "options": asdict(options), "pairs": len(files)},
+        training={"system": "pix2pix", "pairs": len(files)},
+        resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),
     )
@@ -160,22 +178,29 @@ def make_spec(options: Options) -> ModelSpec:
     size = options.size
     if not 32 <= size <= MAX_SIDE or size % 32:
         raise DataError(f"The training size must be a multiple of 32 pixels from 32 up, got {size}.")
-    deepest = max(downs for downs in range(5, 9) if size % 2**downs == 0)
-    num_downs = options.num_downs or deepest
+    if options.generator == "unet_upsample" and size < 64:
+        raise DataError(f"The discriminator of unet_upsample sees nothing in pictures below 64 pixels, got {size}.")
+    kwargs: dict[str, Any] = {
+        "in_channels": options.input_channels,
+        "out_channels": 3,
+        "ngf": options.ngf,
+        "dropout": options.dropout,
+    }
+    if options.generator == "resnet":
+        multiple, smallest = 4, 16
+        kwargs |= {"n_blocks": options.n_blocks or (9 if size >= 256 else 6), "norm": "instance"}
+    else:
+        num_downs = options.num_downs or max(downs for downs in range(5, 9) if size % 2**downs == 0)
+        multiple = smallest = 2**num_downs
+        kwargs |= {"num_downs": num_downs}
     return ModelSpec(
         name="pix2pix",
-        arch="unet",
-        arch_kwargs={
-            "in_channels": options.input_channels,
-            "out_channels": 3,
-            "num_downs": num_downs,
-            "ngf": options.ngf,
-            "dropout": options.dropout,
-        },
+        arch=options.generator,
+        arch_kwargs=kwargs,
         inputs=(ImageSpec.for_channels(options.input_channels),),
         output=ImageSpec.for_channels(3),
-        size_multiple=2**num_downs,
-        min_size=2**num_downs,
+        size_multiple=multiple,
+        min_size=smallest,
         train_size=(size, size),
         direction=options.direction,
         created_with=f"p2p-deploy {__version__}",

@@ -1,7 +1,8 @@
 """The checkpoint our trainers write: weights with their ModelSpec.
 
 A ``torch.save`` file of a dict with four keys: ``format`` (a marker), ``spec`` (ModelSpec as JSON), ``generator``
-(state dict) and ``training`` (JSON of plain values). Only tensors, texts and numbers, so ``weights_only`` loads it.
+(state dict) and ``training`` (JSON of plain values); and, of a training that can go on, ``state``: whatever its trainer
+needs for that. Only tensors, texts and numbers, so ``weights_only`` loads it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from p2p_deploy.checkpoints.reading import first_line, is_plain
 from p2p_deploy.errors import CheckpointError, OutputError, P2PError
@@ -45,20 +46,30 @@ class Checkpoint:
     assumed: tuple[str, ...] = ()
 
 
-def save_checkpoint(path: Path, spec: ModelSpec, generator: nn.Module, training: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path,
+    spec: ModelSpec,
+    generator: nn.Module | Mapping[str, Tensor],
+    training: Mapping[str, Any],
+    state: Mapping[str, Any] | None = None,
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
         path: the file to write or replace.
         spec: what the generator is.
-        generator: the network ``spec.arch`` names; its weights are saved from whatever device they are on.
+        generator: the network ``spec.arch`` names, or its state; weights are saved from whatever device they are on.
         training: JSON values worth keeping: steps, options, losses.
+        state: what the training goes on from: tensors, texts and numbers.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    weights = {key: value.detach().cpu() for key, value in generator.state_dict().items()}
+    found = generator.state_dict() if isinstance(generator, nn.Module) else generator
+    weights = {key: value.detach().cpu() for key, value in found.items()}
     contents = {"format": FORMAT, "spec": spec.to_json(), "generator": weights, "training": json.dumps(training)}
+    if state is not None:
+        contents["state"] = dict(state)
     with replacing(path) as temporary:
         try:
             torch.save(contents, temporary)
@@ -78,15 +89,28 @@ def open_native(path: Path, contents: Mapping[str, Any]) -> Checkpoint:
         CheckpointError: it is incomplete or was altered, or its weights do not fit the network it names.
         SpecError: its ModelSpec cannot be read.
     """
+    training = read_training(path, contents)
     try:
         spec = ModelSpec.from_json(contents["spec"])
-        training = json.loads(contents["training"], parse_constant=lambda name: None)  # NaN is no JSON
         weights = contents["generator"]
+    except (KeyError, TypeError, ValueError, RecursionError) as exc:
+        raise CheckpointError(f"{path} is an incomplete p2p-deploy checkpoint ({exc!r}); train it again.") from exc
+    return Checkpoint(spec, _with_weights(path, spec, weights), training)
+
+
+def read_training(path: Path, contents: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trainer noted in its checkpoint.
+
+    Raises:
+        CheckpointError: it is incomplete or was altered.
+    """
+    try:
+        training = json.loads(contents["training"], parse_constant=lambda name: None)  # NaN is no JSON
     except (KeyError, TypeError, ValueError, RecursionError) as exc:
         raise CheckpointError(f"{path} is an incomplete p2p-deploy checkpoint ({exc!r}); train it again.") from exc
     if not isinstance(training, dict):
         raise CheckpointError(f"{path} is altered: its training record is no JSON object; train it again.")
-    return Checkpoint(spec, _with_weights(path, spec, weights), training)
+    return training
 
 
 def _with_weights(path: Path, spec: ModelSpec, weights: Any) -> nn.Module:

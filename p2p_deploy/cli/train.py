@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +22,7 @@ class System(StrEnum):
     """What can be trained."""
 
     pix2pix = "pix2pix"
+    cyclegan = "cyclegan"
 
 
 class Direction(StrEnum):
@@ -29,63 +32,192 @@ class Direction(StrEnum):
     BtoA = "BtoA"
 
 
+class Generator(StrEnum):
+    """Which network is trained."""
+
+    unet = "unet"
+    unet_upsample = "unet_upsample"
+    resnet = "resnet"
+
+
+class Precision(StrEnum):
+    """Of the arithmetic."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Curve(StrEnum):
+    """Of the learning rate."""
+
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant"
+
+
+class Measure(StrEnum):
+    """Of held-out pictures."""
+
+    l1 = "l1"
+    psnr = "psnr"
+    ssim = "ssim"
+
+
 def train(
     system: Annotated[System, typer.Argument(help="What to train.")],
     data: Annotated[
         Path,
         typer.Argument(
-            help="Aligned pairs: pictures with A and B side by side in DATA/train (or DATA itself), or DATA/A/train "
-            "and DATA/B/train matched by name."
+            help="pix2pix: pairs side by side in DATA/train (or DATA itself), or DATA/A/train and DATA/B/train matched "
+            "by name; val or test beside train is measured. cyclegan: DATA/trainA and DATA/trainB."
         ),
     ],
-    run: Annotated[Path, typer.Option("-o", "--output", help="Folder for ckpt.pt, samples and TensorBoard logs.")],
+    run: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for ckpt.pt, best.pt, samples and TensorBoard logs.")
+    ],
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Optimisation steps; takes the place of --epochs.")
     ] = None,
     epochs: Annotated[
-        int, typer.Option("--epochs", min=1, help="Passes over the data; the learning rate decays in the second half.")
-    ] = 200,
-    size: Annotated[int, typer.Option("--size", help="Side of the training crops, pixels; a multiple of 32.")] = 256,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures per step.")] = 1,
-    ngf: Annotated[int, typer.Option("--ngf", min=1, help="Width of the first layer of both networks.")] = 64,
-    input_channels: Annotated[int, typer.Option("--input-channels", help="3 for colour inputs, 1 for grey ones.")] = 3,
-    direction: Annotated[Direction, typer.Option("--direction", help="Which side is the input.")] = Direction.AtoB,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of weights, order and augmentation.")] = 0,
+        int | None, typer.Option("--epochs", min=1, help="Passes over the data.  [default: 200]", show_default=False)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Side of the training crops, pixels; a multiple of 32.  [default: 256]")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Pictures per step and device.  [default: 1]")
+    ] = None,
+    generator: Annotated[
+        Generator | None, typer.Option("--generator", help="pix2pix: unet by default; cyclegan: resnet.")
+    ] = None,
+    ngf: Annotated[
+        int | None, typer.Option("--ngf", min=1, help="Width of the first layer of the networks.  [default: 64]")
+    ] = None,
+    ndf: Annotated[int | None, typer.Option("--ndf", min=1, help="The discriminators' own, where it differs.")] = None,
+    num_downs: Annotated[
+        int | None, typer.Option("--num-downs", min=5, max=8, help="Depth of a U-Net; default: as the size allows.")
+    ] = None,
+    n_blocks: Annotated[
+        int | None,
+        typer.Option("--n-blocks", min=1, help="Residual blocks of a ResNet; default: 9 from 256 pixels up."),
+    ] = None,
+    dropout: Annotated[bool | None, typer.Option("--dropout/--no-dropout", help="In the generator.")] = None,
+    input_channels: Annotated[
+        int | None, typer.Option("--input-channels", help="3 for colour inputs, 1 for grey ones.  [default: 3]")
+    ] = None,
+    direction: Annotated[Direction | None, typer.Option("--direction", help="Which side is the input.")] = None,
+    identity: Annotated[
+        float | None, typer.Option("--identity", min=0.0, help="cyclegan: weight of the identity loss.  [default: 0.5]")
+    ] = None,
+    pool: Annotated[
+        int | None, typer.Option("--pool", min=0, help="cyclegan: pictures that are remembered.  [default: 50]")
+    ] = None,
+    schedule: Annotated[
+        Curve | None,
+        typer.Option("--schedule", help="Of the learning rate; linear falls in the second half.  [default: linear]"),
+    ] = None,
+    ema: Annotated[
+        float | None, typer.Option("--ema", help="Decay of the average of the weights that is deployed, such as 0.999.")
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option("--accumulate", min=1, help="Batches whose gradients make one step.  [default: 1]")
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="fp16 and bf16 are mixed.")] = None,
+    compile_networks: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Translate the networks with torch.compile.")
+    ] = None,
+    channels_last: Annotated[
+        bool | None, typer.Option("--channels-last/--no-channels-last", help="Keep channels innermost.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Of everything random.  [default: 0]")
+    ] = None,
     device: Annotated[
-        str, typer.Option("--device", metavar="auto|cpu|cuda:N", help="auto is a GPU if there is one.")
-    ] = "auto",
+        str | None, typer.Option("--device", metavar="auto|cpu|cuda:N", help="auto is a GPU if there is one.")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="How many share each step, from --device on.  [default: 1]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that load pictures; default: 4 for a GPU.")
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option("--save-every", min=1, help="Steps between checkpoints.  [default: 500]")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option("--keep", min=0, help="Checkpoints kept in RUN/checkpoints.  [default: 0]")
+    ] = None,
+    validate_every: Annotated[
+        int | None, typer.Option("--validate-every", min=1, help="Steps between samples and measures.  [default: 500]")
+    ] = None,
+    best: Annotated[
+        Measure | None, typer.Option("--best", help="What best.pt is chosen by, of held-out pictures.  [default: l1]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN/ckpt.pt, exactly.")] = False,
     overwrite: Overwrite = False,
     progress: ShowProgress = None,
 ) -> None:
-    """Train a network on your own pairs.
+    """Train a network on your own pictures.
 
-    The output folder gets ckpt.pt, which p2p export takes, samples/*.png (input, output, target), and logs for
-    TensorBoard.
+    The output folder gets ckpt.pt, which p2p export takes and --resume goes on from, best.pt where there are held-out
+    pairs, samples/*.png (inputs, outputs, targets), and logs for TensorBoard.
     """
-    for module in ("torch", "lightning_fabric", "tensorboard"):
+    for module in ("torch", "lightning_fabric", "tensorboard", "torchmetrics"):
         require(module, "train", "Training")
     trainer = importlib.import_module(f"trainers.{system.value}")
 
-    options = trainer.Options(
-        size=size,
-        batch=batch,
-        steps=steps,
-        epochs=epochs,
-        ngf=ngf,
-        input_channels=input_channels,
-        direction=direction.value,
-        seed=seed,
-        device=device,
-    )
+    asked = {
+        "steps": steps,
+        "epochs": epochs,
+        "size": size,
+        "batch": batch,
+        "generator": generator,
+        "ngf": ngf,
+        "ndf": ndf,
+        "num_downs": num_downs,
+        "n_blocks": n_blocks,
+        "dropout": dropout,
+        "input_channels": input_channels,
+        "direction": direction,
+        "identity": identity,
+        "pool": pool,
+        "schedule": schedule,
+        "ema": ema,
+        "accumulate": accumulate,
+        "precision": precision,
+        "compile": compile_networks,
+        "channels_last": channels_last,
+        "seed": seed,
+        "device": device,
+        "devices": devices,
+        "workers": workers,
+        "save_every": save_every,
+        "keep": keep,
+        "validate_every": validate_every,
+        "best": best,
+    }
+    given = {name: getattr(value, "value", value) for name, value in asked.items() if value is not None}
+    known = {field.name for field in dataclasses.fields(trainer.Options)}
+    for name in given.keys() - known:
+        option = "--" + name.replace("_", "-")
+        raise typer.BadParameter(f"{system.value} has no such option", param_hint=f"'{option}'")
+    options = trainer.Options(**given)
     with cancel_on_ctrl_c() as cancel, progress_bar(progress, system.value) as update:
 
         def report(now: Progress) -> None:
-            losses = "  ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
-            update(now.step, now.steps, f"epoch {now.epoch}  {losses}")
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in {**now.losses, **now.measures}.items())
+            update(now.step, now.steps, f"epoch {now.epoch}  {figures}")
+            if now.doubt:
+                say(now.doubt)
 
-        checkpoint = trainer.train(data, run, options, overwrite=overwrite, on_progress=report, cancel=cancel)
+        checkpoint = trainer.train(
+            data, run, options, overwrite=overwrite, resume=resume, on_progress=report, cancel=cancel
+        )
+    if int(os.environ.get("LOCAL_RANK", "0")) or int(os.environ.get("GROUP_RANK", "0")):
+        return  # the first process of several speaks for all
     print(f"checkpoint: {checkpoint}")
     if cancel.is_set():
-        say("stopped by Ctrl-C; the checkpoint is of the last step.")
+        say("stopped; the checkpoint is of the last step. Go on with --resume.")
         raise typer.Exit(130)
     print(f"next: p2p export {checkpoint}")

@@ -6,7 +6,7 @@ import torch
 from support import imwrite, photo_crops, write_images
 
 from p2p_deploy.errors import DataError
-from trainers.data import AlignedPairs, ShuffledEpochs, find_pairs, make_loader, read_pair, to_pixels, to_tensor
+from trainers.data import AlignedPairs, ShuffledEpochs, find_held_out, find_pairs, read_pair, to_pixels, to_tensor
 
 
 def two_trees(root, count=5):
@@ -82,10 +82,38 @@ def test_every_epoch_sees_every_picture_once_in_its_own_order():
     assert first != second
 
 
-def test_no_batch_is_short(tmp_path):
+def test_no_batch_is_short():
+    assert [len(batch) for batch in itertools.islice(ShuffledEpochs(5, 3, seed=0), 7)] == [3] * 7
+
+
+@pytest.mark.parametrize("start", [1, 3, 4, 9])
+def test_batches_from_a_number_on_are_those_of_the_whole_sequence(start):
+    whole = list(itertools.islice(ShuffledEpochs(10, 4, seed=3), 14))
+    assert list(itertools.islice(ShuffledEpochs(10, 4, seed=3, start=start), 5)) == whole[start : start + 5]
+
+
+def test_processes_share_what_one_alone_would_take():
+    alone = list(itertools.islice(ShuffledEpochs(10, 6, seed=0, start=2), 4))
+    shares = [list(itertools.islice(ShuffledEpochs(10, 2, 0, 2, part, 3), 4)) for part in range(3)]
+    assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == alone
+
+
+def test_held_out_pairs_are_those_of_val_or_else_test(tmp_path):
     two_trees(tmp_path)
-    loader = make_loader(AlignedPairs(find_pairs(tmp_path), 32, 3, "AtoB", seed=0), 3, seed=0, workers=0)
-    assert [len(batch[0]) for batch in itertools.islice(loader, 7)] == [3] * 7
+    assert find_held_out(tmp_path) == []
+    for side in "AB":
+        write_images(tmp_path / side / "test", photo_crops(2, 16))
+    assert len(find_held_out(tmp_path)) == 2
+    for side in "AB":
+        write_images(tmp_path / side / "val", photo_crops(3, 16))
+    assert len(find_held_out(tmp_path)) == 3
+
+
+def test_held_out_pictures_are_shown_whole(tmp_path):
+    frames = two_trees(tmp_path)
+    source, target = AlignedPairs(find_pairs(tmp_path), 48, 3, "AtoB", seed=0, augment=False)[7, 2]
+    np.testing.assert_array_equal(to_pixels(target), frames[2])
+    np.testing.assert_array_equal(to_pixels(source), frames[2] // 2)
 
 
 def test_pixels_survive_the_way_to_the_network_and_back():

@@ -3,10 +3,11 @@ import math
 import pytest
 import torch
 
-from trainers.discriminators import PatchGAN, pair
-from trainers.loop import Schedule
-from trainers.losses import bce_gan_loss
-from trainers.networks import init_weights, set_trainable
+from trainers.discriminators import PatchGAN
+from trainers.losses import bce_gan_loss, feature_matching_loss, hinge_loss, kl_divergence, lsgan_loss
+from trainers.networks import init_weights, plain
+from trainers.options import LoopOptions
+from trainers.schedule import Schedule
 
 
 @pytest.mark.parametrize(("side", "logits"), [(128, 14), (256, 30), (286, 33), (512, 62)])
@@ -40,19 +41,59 @@ def test_the_gan_loss_of_an_undecided_discriminator_is_ln_2():
 
 def test_weights_start_as_published():
     network = init_weights(PatchGAN(6))
-    convolution = network.layers[5]
-    assert convolution.weight.std().item() == pytest.approx(0.02, rel=0.05)
-    assert network.layers[3].weight.mean().item() == pytest.approx(1, abs=0.02)
-    assert network.layers[0].bias.abs().max() == 0
+    assert network.stages[2][0].weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert network.stages[1][1].weight.mean().item() == pytest.approx(1, abs=0.02)
+    assert network.stages[0][0].bias.abs().max() == 0
 
 
-def test_a_frozen_discriminator_passes_gradients_on_and_takes_none():
-    network = PatchGAN(2, ndf=2)
-    set_trainable(network, False)
-    output = torch.zeros(1, 1, 64, 64, requires_grad=True)
-    network(pair(torch.zeros(1, 1, 64, 64), output)).sum().backward()
-    assert output.grad is not None
-    assert all(parameter.grad is None for parameter in network.parameters())
+def test_lsgan_and_hinge_measure_the_distance_from_what_is_wanted():
+    logits = torch.tensor([0.5, -2.0])
+    assert lsgan_loss(logits, True).item() == pytest.approx((0.25 + 9) / 2)
+    assert lsgan_loss(logits, False).item() == pytest.approx((0.25 + 4) / 2)
+    assert hinge_loss(logits, True).item() == pytest.approx((0.5 + 3) / 2)
+    assert hinge_loss(logits, False).item() == pytest.approx((1.5 + 0) / 2)
+
+
+def test_features_are_matched_layer_for_layer_with_the_published_weights():
+    """4 / (n_layers + 1) = 1 for each of four layers, halved for two discriminators."""
+    fake = [[torch.zeros(1, 2, 3, 3, requires_grad=True) for _ in range(4)] for _ in range(2)]
+    real = [[torch.full((1, 2, 3, 3), float(scale + 1), requires_grad=True) for _ in range(4)] for scale in range(2)]
+    loss = feature_matching_loss(fake, real)
+    assert loss.item() == pytest.approx((4 * 1 + 4 * 2) / 2)
+    loss.backward()
+    assert fake[0][0].grad is not None
+    assert real[0][0].grad is None
+
+
+def test_the_divergence_of_the_prior_from_itself_is_zero():
+    assert kl_divergence(torch.zeros(2, 5), torch.zeros(2, 5)).item() == 0
+    assert kl_divergence(torch.ones(2, 5), torch.zeros(2, 5)).item() == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(("spectral", "norm"), [(True, "instance"), (False, "batch")])
+def test_weights_under_a_norm_become_plain_and_give_the_same(spectral, norm):
+    torch.manual_seed(0)
+    network = PatchGAN(3, ndf=4, norm=norm, spectral=spectral)
+    x = torch.rand(2, 3, 64, 64)
+    network(x)
+    network.eval()
+    saved = PatchGAN(3, ndf=4, norm=norm).eval()
+    saved.load_state_dict(plain(network))
+    torch.testing.assert_close(saved(x), network(x))
+    assert plain(network.train()).keys() == saved.state_dict().keys()
+    assert all(module.training for module in network.modules())
+    if spectral:
+        weight = saved.stages[1][0].weight.flatten(1)
+        assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=0.3)
+
+
+def test_four_strided_layers_see_142_pixels_and_give_a_sixteenth():
+    network = PatchGAN(1, ndf=2, n_layers=4, norm="none").eval()
+    x = torch.zeros(1, 1, 512, 512, requires_grad=True)
+    output = network(x)
+    assert output.shape[-1] == 512 // 16 - 2
+    output[0, 0, 15, 15].backward()
+    assert (x.grad[0, 0].abs() > 0).any(dim=0).sum() == 142
 
 
 def test_the_learning_rate_is_constant_then_falls_in_a_straight_line():
@@ -65,8 +106,16 @@ def test_the_learning_rate_is_constant_then_falls_in_a_straight_line():
 
 
 def test_steps_take_the_place_of_epochs():
-    assert Schedule.plan(10, 4, steps=None, epochs=3) == Schedule(8, 4, 10)
-    assert Schedule.plan(10, 4, steps=5, epochs=3) == Schedule(5, 4, 10)
+    assert Schedule.plan(10, LoopOptions(batch=4, epochs=3)) == Schedule(8, 4, 10)
+    assert Schedule.plan(10, LoopOptions(batch=4, epochs=3, steps=5)) == Schedule(5, 4, 10)
+    assert Schedule.plan(10, LoopOptions(batch=2, epochs=3, accumulate=2), processes=2) == Schedule(4, 8, 10)
+
+
+def test_other_curves_of_the_learning_rate():
+    cosine = Schedule(100, 1, 10, "cosine")
+    assert [round(cosine.learning_rate_factor(step), 6) for step in (0, 50)] == [1, 0.5]
+    assert cosine.learning_rate_factor(99) < 0.001
+    assert {Schedule(100, 1, 10, "constant").learning_rate_factor(step) for step in range(100)} == {1.0}
 
 
 def test_an_epoch_is_as_many_pictures_as_there_are_however_large_the_batch():

@@ -9,7 +9,8 @@ import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, DeviceError, Failed, OutputError, SpecError
 from p2p_deploy.export.exporter import export_checkpoint
-from trainers import loop, pix2pix
+from trainers import pix2pix
+from trainers.launch import make_fabric
 from trainers.pix2pix import Options, make_spec, train
 
 
@@ -85,14 +86,15 @@ def test_the_deepest_network_that_fits_is_taken(size, num_downs):
 
 
 def test_a_step_moves_both_networks_and_each_by_its_own_loss(data, tmp_path):
-    fabric = loop.make_fabric("cpu", tmp_path)
+    fabric = make_fabric(options(), tmp_path)
     torch.manual_seed(0)
-    system = pix2pix.Pix2Pix(fabric, make_spec(options()), ndf=4)
+    system = pix2pix.Pix2Pix(fabric, options(), make_spec(options()))
     before = [[parameter.clone() for parameter in network.parameters()] for network in (system.G, system.D)]
     losses = system.step((torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)))
     for network, old in zip((system.G, system.D), before, strict=True):
         assert any(not torch.equal(new, was) for new, was in zip(network.parameters(), old, strict=True))
     assert losses["G_L1"] > 0
+    assert all(weight.requires_grad for network in system.networks.values() for weight in network.parameters())
     assert not any(value.requires_grad for value in losses.values())
 
 

@@ -1,0 +1,223 @@
+"""Trainings that are interrupted and go on, average weights, add up gradients, and share steps among processes."""
+
+import itertools
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from support import ROOT, photo_crops, write_images
+
+from p2p_deploy.checkpoints import load_checkpoint
+from p2p_deploy.errors import CheckpointError, DataError, DeviceError, Failed, OutputError
+from trainers import cyclegan, pix2pix, watch
+from trainers.image_pool import ImagePool
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Inverting, as pairs and as two domains."""
+    root = tmp_path_factory.mktemp("data")
+    frames = photo_crops(12, 72)
+    for split, some in (("train", frames), ("val", frames[:3])):
+        write_images(root / "A" / split, some)
+        write_images(root / "B" / split, 255 - some)
+    write_images(root / "trainA", frames)
+    write_images(root / "trainB", 255 - frames[:7])
+    return root
+
+
+SMALL = {"size": 64, "batch": 2, "steps": 8, "ngf": 4, "device": "cpu"}
+SYSTEMS = {
+    "unet": (pix2pix, {}),
+    "unet that averages and adds up": (pix2pix, {"ema": 0.9, "accumulate": 2}),
+    "unet_upsample": (pix2pix, {"generator": "unet_upsample"}),
+    "resnet": (pix2pix, {"generator": "resnet", "schedule": "cosine"}),
+    "unet in bf16": (pix2pix, {"precision": "bf16"}),
+    "cycle of resnets": (cyclegan, {"pool": 3}),
+    "cycle of unets": (cyclegan, {"generator": "unet", "pool": 3, "direction": "BtoA"}),
+}
+
+
+def equal(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def contents(path):
+    return torch.load(path, weights_only=True)
+
+
+def stop_after(step):
+    """Told to stop while it reports the step before."""
+    cancel = threading.Event()
+
+    def on_progress(now):
+        if now.step == step - 1:
+            cancel.set()
+
+    return {"cancel": cancel, "on_progress": on_progress}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_going_on_takes_the_same_steps_to_the_last_bit(name, data, tmp_path):
+    module, changes = SYSTEMS[name]
+    options = module.Options(**{**SMALL, **changes})
+    whole = contents(module.train(data, tmp_path / "whole", options))
+    for stop in (3, 5):
+        resume = stop != 3
+        module.train(data, tmp_path / "parts", options, resume=resume, **stop_after(stop))
+        assert load_checkpoint(tmp_path / "parts" / "ckpt.pt").training["step"] == stop
+    parts = contents(module.train(data, tmp_path / "parts", options, resume=True))
+    assert equal(parts["generator"], whole["generator"])
+    assert equal(parts["state"], whole["state"])
+    halfway = contents(module.train(data, tmp_path / "half", options, **stop_after(4)))
+    assert not equal(halfway["generator"], whole["generator"])
+
+
+def test_what_is_added_up_is_a_larger_batch(data, tmp_path):
+    """Where nothing looks at the whole batch: no BatchNorm, no dropout."""
+    small = {**SMALL, "generator": "resnet", "dropout": False, "steps": 1}
+    large = contents(pix2pix.train(data, tmp_path / "large", pix2pix.Options(**{**small, "batch": 4})))
+    parts = contents(pix2pix.train(data, tmp_path / "parts", pix2pix.Options(**small, accumulate=2)))
+    half = contents(pix2pix.train(data, tmp_path / "half", pix2pix.Options(**small)))
+    assert_same_gradients(parts, large)
+    with pytest.raises(AssertionError):
+        assert_same_gradients(half, large)
+
+
+def assert_same_gradients(one, other):
+    """What Adam remembers of the first step is half of the gradients; the weights themselves move by their signs."""
+    for network in ("D", "G"):
+        moments = [saved["state"]["system"]["optimizers"][network]["state"] for saved in (one, other)]
+        assert moments[0].keys() == moments[1].keys()
+        largest = max(float(state["exp_avg"].abs().max()) for state in moments[1].values())
+        for key, state in moments[1].items():
+            difference = float((moments[0][key]["exp_avg"] - state["exp_avg"]).abs().max())
+            assert difference < 0.01 * largest, (network, key, difference / largest)
+
+
+def test_the_average_of_the_weights_is_deployed(data, tmp_path):
+    path = pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL, ema=0.9))
+    saved = contents(path)
+    assert not equal(saved["generator"], saved["state"]["system"]["networks"]["G"])
+    plain = contents(pix2pix.train(data, tmp_path / "plain", pix2pix.Options(**SMALL)))
+    assert equal(plain["generator"], saved["state"]["system"]["networks"]["G"])
+
+
+def test_the_last_and_the_best_are_kept(data, tmp_path):
+    options = pix2pix.Options(**{**SMALL, "steps": 12}, save_every=2, keep=2, validate_every=3)
+    seen = []
+    pix2pix.train(data, tmp_path / "run", options, on_progress=seen.append)
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["step-0000010.pt", "step-0000012.pt"]
+    assert equal(contents(tmp_path / "run" / "checkpoints" / kept[1]), contents(tmp_path / "run" / "ckpt.pt"))
+    measured = {now.step: now.measures["l1"] for now in seen if now.step % 3 == 0}
+    best = load_checkpoint(tmp_path / "run" / "best.pt")
+    assert best.training["step"] == min(measured, key=measured.__getitem__)
+    assert best.training["best"] == min(measured.values())
+    assert "state" not in contents(tmp_path / "run" / "best.pt")
+
+
+class TestRefusals:
+    def test_nothing_to_go_on_from(self, data, tmp_path):
+        with pytest.raises(OutputError, match=r"ckpt\.pt does not exist, so there is nothing to go on from"):
+            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL), resume=True)
+
+    def test_other_options(self, data, tmp_path):
+        pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "steps": 1}))
+        with pytest.raises(DataError, match="batch was 2 and is 4, seed was 0 and is 5"):
+            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "batch": 4, "seed": 5}), resume=True)
+
+    def test_another_system(self, data, tmp_path):
+        pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "steps": 1}))
+        with pytest.raises(DataError, match="is of pix2pix, and cyclegan would go on with it"):
+            cyclegan.train(data, tmp_path / "run", cyclegan.Options(**SMALL), resume=True)
+
+    def test_a_checkpoint_without_its_state(self, data, tmp_path):
+        path = pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "steps": 1}))
+        saved = contents(path)
+        del saved["state"]["system"]["optimizers"]["D"]
+        torch.save(saved, path)
+        with pytest.raises(CheckpointError, match=r"cannot be gone on from .*Train anew with --overwrite"):
+            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL), resume=True)
+
+    def test_half_precision_on_a_cpu(self, data, tmp_path):
+        with pytest.raises(DeviceError, match="fp16 is for GPUs"):
+            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL, precision="fp16"))
+
+    @pytest.mark.parametrize("changes", [{"batch": 0}, {"ema": 1.0}, {"keep": -1}, {"accumulate": 0}])
+    def test_numbers_that_mean_nothing(self, changes):
+        with pytest.raises(DataError, match=next(iter(changes))):
+            pix2pix.Options(**changes)
+
+
+def test_memory_that_is_out_names_what_to_turn(data, tmp_path, monkeypatch):
+    def step(self, batch):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99999999999 bytes")
+
+    monkeypatch.setattr(pix2pix.Pix2Pix, "step", step)
+    with pytest.raises(Failed, match=r"Memory is out at step 1 with batches of 2\. Make --batch smaller"):
+        pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL))
+
+
+class TestDoubts:
+    def test_outputs_that_look_alike_are_noticed_once(self):
+        doubts = watch.Doubts()
+        columns = [torch.rand(4, 3, 8, 8), torch.full((4, 3, 8, 8), 0.3), torch.rand(4, 3, 8, 8)]
+        assert doubts.of_samples(columns, step=10) is None
+        assert "generator has collapsed" in doubts.of_samples(columns, step=500)
+        assert doubts.of_samples(columns, step=1000) is None
+        columns[1] = torch.rand(4, 3, 8, 8)
+        assert watch.Doubts().of_samples(columns, step=500) is None
+
+    def test_a_discriminator_that_has_won_is_noticed(self):
+        doubts = watch.Doubts()
+        sure, unsure = {"D_real": 0.001, "D_fake": 0.002, "G_gan": 9.0}, {"D_real": 0.001, "D_fake": 0.4}
+        said = [doubts.of_losses(sure, step) for step in range(10, 500, 10)]
+        assert not any(said)
+        assert doubts.of_losses(unsure, 500) is None
+        said = [doubts.of_losses(sure, step) for step in range(510, 1100, 10)]
+        assert [sentence is not None for sentence in said].count(True) == 1
+
+
+def test_a_pool_gives_half_of_what_comes_and_keeps_as_many_as_it_may():
+    torch.manual_seed(0)
+    pool = ImagePool(10)
+    numbers = itertools.count()
+    shown = [int(pool.exchange(torch.full((1, 1, 1, 1), float(next(numbers))))) for _ in range(500)]
+    assert shown[:10] == list(range(10))
+    older = sum(value != index for index, value in enumerate(shown))
+    assert 200 < older < 300
+    twice = {index for index in range(10) if shown.count(index) == 2}  # shown at once, kept, and given away later
+    assert len(set(shown)) == 500 - len(twice)
+    assert len(pool.state()) == 10
+    none = ImagePool(0)
+    assert float(none.exchange(torch.ones(1, 1, 1, 1))) == 1
+
+
+def test_two_processes_take_the_step_of_one(data, tmp_path):
+    """Over gloo, started by the command itself and by torchrun; without BatchNorm and dropout it is the same step."""
+    common = ["train", "pix2pix", str(data), "--device", "cpu", "--size", "64", "--ngf", "4", "--steps", "1"]
+    common += ["--generator", "resnet", "--no-dropout", "--no-progress"]
+    python, torchrun = [sys.executable], [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    runs = {
+        "one": [*python, "-m", "p2p_deploy", *common, "--batch", "4"],
+        "two": [*python, "-m", "p2p_deploy", *common, "--batch", "2", "--devices", "2"],
+        "torchrun": [*torchrun, "-m", "p2p_deploy", *common, "--batch", "2"],
+    }
+    saved = {}
+    for name, command in runs.items():
+        environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+        result = subprocess.run(
+            [*command, "-o", str(tmp_path / name)], capture_output=True, text=True, env=environment, timeout=200
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("checkpoint: ") == 1
+        saved[name] = contents(tmp_path / name / "ckpt.pt")
+    for name in ("two", "torchrun"):
+        assert_same_gradients(saved[name], saved["one"])

@@ -1,0 +1,175 @@
+"""CycleGAN: two generators, there and back, against two PatchGANs; pictures of two domains, no pairs.
+
+Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (ICCV 2017).
+``G`` turns A into B and ``F`` B into A, as in the paper.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn import functional as F
+
+from p2p_deploy.generators import build_generator
+from p2p_deploy.spec import ModelSpec
+from trainers import pix2pix
+from trainers.data import batch_of, loader_of
+from trainers.discriminators import PatchGAN
+from trainers.image_pool import ImagePool
+from trainers.launch import make_fabric
+from trainers.loop import Data, Progress, fit, prepare_run
+from trainers.losses import lsgan_loss
+from trainers.networks import init_weights
+from trainers.options import LoopOptions
+from trainers.schedule import Schedule
+from trainers.system import System
+from trainers.unaligned import Unaligned, find_domains
+
+CYCLE_WEIGHT = 10.0
+IDENTITY_WEIGHT = 0.5  # of the cycle's; section 5.2, and the reference implementation for every data set
+LEARNING_RATE = 2e-4
+BETAS = (0.5, 0.999)
+PREVIEWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LoopOptions):
+    """How to train; see also ``LoopOptions``.
+
+    Attributes:
+        size: side of the square training crops, pixels; a multiple of 32.
+        ngf: width of the generators' first layer.
+        ndf: width of the discriminators' first layer; None takes ``ngf``.
+        generator: ``resnet`` as in the paper, or ``unet``; both with InstanceNorm.
+        num_downs: depth of a U-Net; None takes the deepest that fits the size, at most 8.
+        n_blocks: residual blocks of a ResNet; None takes 9 from 256 pixels up and 6 below.
+        identity: weight of the identity loss, as a share of the cycle's; 0 leaves it out.
+        pool: how many generated pictures are remembered for each discriminator.
+        direction: which domain is the input of what is deployed.
+    """
+
+    size: int = 256
+    ngf: int = 64
+    ndf: int | None = None
+    generator: Literal["resnet", "unet"] = "resnet"
+    num_downs: int | None = None
+    n_blocks: int | None = None
+    identity: float = IDENTITY_WEIGHT
+    pool: int = 50
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+
+
+class CycleGAN(System):
+    """Four networks; the generators learn together, then the discriminators."""
+
+    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+        super().__init__(fabric, options, spec)
+        self.identity = options.identity
+        self.G, self.F = (
+            self.add_network(name, init_weights(build_generator(spec.arch, spec.arch_kwargs))) for name in ("G", "F")
+        )
+        self.D_A, self.D_B = (
+            self.add_network(name, init_weights(PatchGAN(3, options.ndf or options.ngf, norm="instance")))
+            for name in ("D_A", "D_B")
+        )
+        self.add_optimizer("G", "G", "F", lr=LEARNING_RATE, betas=BETAS)
+        self.add_optimizer("D", "D_A", "D_B", lr=LEARNING_RATE, betas=BETAS)
+        self.pools = {"A": ImagePool(options.pool), "B": ImagePool(options.pool)}
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Generators first, then discriminators, on unpaired (real_A, real_B) of (N, 3, H, W) each."""
+        real_A, real_B = batch
+        fake_B, fake_A = self.G(real_A), self.F(real_B)
+        loss_cycle = F.l1_loss(self.F(fake_B).float(), real_A) + F.l1_loss(self.G(fake_A).float(), real_B)
+        with self.frozen("D_A", "D_B"):
+            loss_gan = lsgan_loss(self.networks["D_B"](fake_B), True) + lsgan_loss(self.networks["D_A"](fake_A), True)
+        loss_G = loss_gan + CYCLE_WEIGHT * loss_cycle
+        losses = {"G_gan": loss_gan, "G_cycle": loss_cycle}
+        if self.identity:
+            # G is given what is in B already, and should leave it alone
+            losses["G_identity"] = F.l1_loss(self.G(real_B).float(), real_B) + F.l1_loss(self.F(real_A).float(), real_A)
+            loss_G = loss_G + CYCLE_WEIGHT * self.identity * losses["G_identity"]
+        self.descend("G", loss_G)
+
+        loss_D = torch.zeros((), device=real_A.device)
+        for name, discriminator, real, fake in (("A", self.D_A, real_A, fake_A), ("B", self.D_B, real_B, fake_B)):
+            loss_fake = lsgan_loss(discriminator(self.pools[name].exchange(fake.float())), False)
+            loss_real = lsgan_loss(discriminator(real), True)
+            loss_D = loss_D + 0.5 * (loss_fake + loss_real)
+            losses |= {f"D_{name}_real": loss_real, f"D_{name}_fake": loss_fake}
+        self.descend("D", loss_D)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def show(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """A, what becomes of it, and back again; B, what becomes of it, and back again."""
+        G, back = self.networks["G"], self.networks["F"]
+        fake_B, fake_A = G(batch[0]), back(batch[1])
+        return [batch[0], fake_B, back(fake_B), batch[1], fake_A, G(fake_A)]
+
+    def compare(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Without pairs there is no one right answer."""
+
+
+def train(
+    data: Path,
+    run: Path,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    cancel: threading.Event | None = None,
+) -> Path:
+    """Train on two domains and return the checkpoint of the generator from A to B, ``run/ckpt.pt``.
+
+    Raises like ``pix2pix.train``.
+    """
+    spec = make_spec(options)
+    domains = find_domains(data)
+    if options.direction == "BtoA":
+        domains = domains[1], domains[0]
+    fabric = make_fabric(options, run)
+    dataset = Unaligned(*domains, options.size, options.seed)
+    schedule = Schedule.plan(len(dataset), options, fabric.world_size)
+    torch.manual_seed(options.seed)
+    system = CycleGAN(fabric, options, spec)
+    shown = Unaligned(*domains, options.size, options.seed, augment=False)
+    preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
+    if fabric.is_global_zero:
+        prepare_run(run, overwrite=overwrite, resume=resume)
+    fabric.barrier()
+    return fit(
+        fabric,
+        system,
+        Data(len(dataset), loader_of(dataset, fabric, options), preview),
+        schedule=schedule,
+        options=options,
+        run=run,
+        training={"system": "cyclegan", "pictures": [len(domain) for domain in domains]},
+        resume=resume,
+        on_progress=on_progress,
+        cancel=cancel or threading.Event(),
+    )
+
+
+def make_spec(options: Options) -> ModelSpec:
+    """The ModelSpec of the generators that ``options`` describe. Raises DataError like ``pix2pix.make_spec``."""
+    described = pix2pix.make_spec(
+        pix2pix.Options(
+            size=options.size,
+            ngf=options.ngf,
+            generator=options.generator,
+            num_downs=options.num_downs,
+            n_blocks=options.n_blocks,
+            dropout=False,
+            direction=options.direction,
+        )
+    )
+    return described.with_changes(name="cyclegan", arch_kwargs={**described.arch_kwargs, "norm": "instance"})

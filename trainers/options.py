@@ -1,0 +1,65 @@
+"""What every system can be told about its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from p2p_deploy.errors import DataError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """How to train, whatever is trained.
+
+    Attributes:
+        batch: pictures per step and process.
+        steps: optimisation steps; None trains for ``epochs``.
+        epochs: passes over the data; the learning rate is constant for the first half and then decays to 0.
+        seed: of weights, order, augmentation, dropout and noise.
+        device: ``auto``, ``cpu`` or ``cuda:N``.
+        devices: processes, each with a device of its own, that share a step; their gradients are averaged.
+        precision: of the networks' arithmetic: ``fp32``, ``bf16`` or ``fp16`` mixed; losses are always in float32.
+        schedule: of the learning rate: ``linear`` is constant for the first half of the epochs and then falls to 0 by
+            the same amount each; ``cosine`` falls along half a wave; ``constant`` does not.
+        accumulate: batches whose gradients are added up before the weights change.
+        ema: decay of the average of the generator's weights that is deployed; 0 deploys the weights themselves.
+        compile: have torch.compile translate every network first; on a GPU it pays after some minutes.
+        fused: update all weights in one kernel.
+        channels_last: keep pictures with their channels innermost, which GPUs prefer.
+        save_every: steps between checkpoints.
+        keep: how many checkpoints before the last one are kept.
+        validate_every: steps between sample pictures and measures of held-out ones.
+        best: the measure of them by which ``best.pt`` is chosen.
+        workers: processes that load pictures; None is none on the CPU, whose cores the networks need, and 4 for a GPU.
+    """
+
+    batch: int = 1
+    steps: int | None = None
+    epochs: int = 200
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    precision: Precision = "fp32"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    accumulate: int = 1
+    ema: float = 0.0
+    compile: bool = False
+    fused: bool = True
+    channels_last: bool = False
+    save_every: int = 500
+    keep: int = 0
+    validate_every: int = 500
+    best: Literal["l1", "psnr", "ssim"] = "l1"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "devices", "accumulate", "save_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.keep < 0 or (self.workers is not None and self.workers < 0):
+            raise DataError(f"keep and workers must not be negative, got {self.keep} and {self.workers}.")
+        if not 0 <= self.ema < 1:
+            raise DataError(f"ema must be from 0 to below 1, such as 0.999, got {self.ema}.")
