@@ -1,6 +1,6 @@
 """Runs with a network that does nothing, against the codecs alone: what the pipeline itself costs.
 
-Contestants, all with the same files, each read, decoded, encoded in its own format and written under another name:
+Contestants, all with the same files, each read, decoded, encoded and written under another name:
 
     p2p      p2p_deploy.run with an identity network, a cast each way: warmed, timed from the listing to the last rename
     codecs   the cv2 calls that a run makes, in a bare pool of one thread a core: the limit
@@ -33,7 +33,15 @@ from p2p_deploy.bench.builtin import write_identity
 from p2p_deploy.pipeline import run
 
 DISTINCT = 50
-CASES = ((256, ".jpg", 3000), (256, ".png", 1000), (1080, ".jpg", 200), (1080, ".png", 60))
+# Side, format of the input, format of the output (PNG unless --ext says otherwise), how many.
+CASES = (
+    (256, ".jpg", ".png", 1000),
+    (256, ".png", ".png", 1000),
+    (256, ".jpg", ".jpg", 3000),
+    (1080, ".jpg", ".png", 60),
+    (1080, ".png", ".png", 60),
+    (1080, ".jpg", ".jpg", 200),
+)
 QUALITY = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95], ".png": []}
 
 
@@ -41,14 +49,14 @@ def with_the_calls_of_a_run(file: Path, target: Path) -> None:
     image = cv2.imdecodeWithMetadata(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)[0]
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    target.write_bytes(cv2.imencode(file.suffix, image, QUALITY[file.suffix])[1])
+    target.write_bytes(cv2.imencode(target.suffix, image, QUALITY[target.suffix])[1])
 
 
 def with_imread(file: Path, target: Path) -> None:
-    cv2.imwrite(str(target), cv2.imread(str(file)), QUALITY[file.suffix])
+    cv2.imwrite(str(target), cv2.imread(str(file)), QUALITY[target.suffix])
 
 
-def measure(size: int, suffix: str, count: int, rounds: int, folder: Path) -> dict:
+def measure(size: int, suffix: str, output: str, count: int, rounds: int, folder: Path) -> dict:
     """Rates and ratios of all contestants with ``count`` pictures of size x size pixels."""
     source, out = folder / "in", folder / "out"
     write_photos(source, min(count, DISTINCT), size, suffix)
@@ -62,20 +70,20 @@ def measure(size: int, suffix: str, count: int, rounds: int, folder: Path) -> di
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # which is faster where the pool has every core
         with ThreadPoolExecutor(available_cores()) as pool:
-            list(pool.map(lambda file: one(file, out / file.name), files))
+            list(pool.map(lambda file: one(file, out / f"{file.stem}{output}"), files))
         cv2.setNumThreads(threads)
 
     def loop() -> None:
         for file in files:
             frame = cv2.imread(str(file))
-            output = session.run(None, {"frames": frame[None]})[0][0]
-            cv2.imwrite(str(out / file.name), output, QUALITY[suffix])
+            answer = session.run(None, {"frames": frame[None]})[0][0]
+            cv2.imwrite(str(out / f"{file.stem}{output}"), answer, QUALITY[output])
 
     busy: list[dict] = []
     with load(model) as backend:
 
         def p2p() -> None:
-            summary = run(backend, source, out, ext="same")
+            summary = run(backend, source, out, ext=output[1:])
             assert summary.done == count
             busy.append({"codecs": summary.codec_seconds, "network": summary.infer_seconds, "batch": summary.batch})
 
@@ -101,7 +109,7 @@ def measure(size: int, suffix: str, count: int, rounds: int, folder: Path) -> di
     }
     shutil.rmtree(source)
     print(
-        f"{size} {suffix}: "
+        f"{size} {suffix} to {output}: "
         + ", ".join(
             f"{pair} {ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})" for pair, ratio in ratios.items()
         )
@@ -122,14 +130,14 @@ def measure(size: int, suffix: str, count: int, rounds: int, folder: Path) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--only", help="one case, such as 256.jpg")
+    parser.add_argument("--only", help="one case, such as 256.jpg.png")
     arguments = parser.parse_args()
     figures = {}
-    for size, suffix, count in CASES:
-        case = f"{size}{suffix}"
+    for size, suffix, output, count in CASES:
+        case = f"{size}{suffix}{output}"
         if arguments.only in (None, case):
             with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
-                figures[case] = measure(size, suffix, count, arguments.rounds, Path(name))
+                figures[case] = measure(size, suffix, output, count, arguments.rounds, Path(name))
     if arguments.only is None:
         write_result("codec_limit", {"rounds": arguments.rounds, "cases": figures})
 
