@@ -267,7 +267,7 @@ class TestRuns:
         monkeypatch.setattr(loop, "SILENCE_S", 0.5)
         monkeypatch.setattr(loop, "PATIENCE_S", 0.1)
         hung = threading.Event()
-        monkeypatch.setattr(image_files.ImageSource, "decode", lambda self, item: hung.wait(60))
+        monkeypatch.setattr(image_files.ImageSource, "decode", lambda self, *item: hung.wait(60))
         with pytest.raises(Failed, match=r"Nothing was finished for .*000\.png"):
             p2p_deploy.run(Plain(spec_of()), tmp_path / "in", tmp_path / "out")
         hung.set()

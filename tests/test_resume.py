@@ -91,7 +91,7 @@ def test_what_changed_is_done_again_and_nothing_else(model, inputs, tmp_path, ch
 def test_an_input_that_changes_while_it_is_run_is_done_again(model, inputs, tmp_path, monkeypatch):
     decode = ImageSource.decode
 
-    def changing(source, item):
+    def changing(source, item, into=None):
         found = decode(source, item)
         if source.path.name == "003.png":
             source.path.write_bytes((inputs / "004.png").read_bytes() + b" ")
