@@ -104,8 +104,7 @@ class Device:
     def start(self, codecs: Workers | None = None) -> None:
         """Begin to compute; by turns with ``codecs``, where they share the cores and the network takes nearly all time.
 
-        Side by side, the network's threads would wait in every layer for the one whose core a codec took, and a picture
-        would cost them several times what it costs alone.
+        Side by side, the network's threads would wait in every layer for the one whose core a codec took.
         """
         self._codecs = codecs
         self._thread.start()

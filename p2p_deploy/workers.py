@@ -137,8 +137,8 @@ def taking_turns(*, opencv_alone: bool) -> Iterator[None]:
     """Set the interpreter and OpenCV up for codec threads on every core, for as long as a run lasts.
 
     Threads that come back from a codec go on soon while another one runs Python: by default they wait for up to 5 ms,
-    which is longer than a small picture takes; a tenth of the speed was lost. And OpenCV divides no picture among
-    threads of its own, unless ``opencv_alone`` says that it has the cores to itself.
+    which is longer than a small picture takes. And OpenCV divides no picture among threads of its own, unless
+    ``opencv_alone`` says that it has the cores to itself.
     """
     turn, threads = sys.getswitchinterval(), cv2.getNumThreads()
     sys.setswitchinterval(min(turn, _TURN_S))

@@ -27,7 +27,7 @@ from trainers.launch import make_fabric
 from trainers.loop import Data, Progress, fit, prepare_run
 from trainers.losses import lsgan_loss
 from trainers.networks import init_weights
-from trainers.options import LoopOptions
+from trainers.options import TranslationOptions
 from trainers.schedule import Schedule
 from trainers.system import System
 from trainers.unaligned import Unaligned, find_domains
@@ -40,30 +40,18 @@ PREVIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(LoopOptions):
-    """How to train; see also ``LoopOptions``.
+class Options(TranslationOptions):
+    """How to train; see also ``TranslationOptions``.
 
     Attributes:
-        size: side of the square training crops, pixels; a multiple of 32.
-        ngf: width of the generators' first layer.
-        ndf: width of the discriminators' first layer; None takes ``ngf``.
         generator: ``resnet`` as in the paper, or ``unet``; both with InstanceNorm.
-        num_downs: depth of a U-Net; None takes the deepest that fits the size, at most 8.
-        n_blocks: residual blocks of a ResNet; None takes 9 from 256 pixels up and 6 below.
         identity: weight of the identity loss, as a share of the cycle's; 0 leaves it out.
         pool: how many generated pictures are remembered for each discriminator.
-        direction: which domain is the input of what is deployed.
     """
 
-    size: int = 256
-    ngf: int = 64
-    ndf: int | None = None
     generator: Literal["resnet", "unet"] = "resnet"
-    num_downs: int | None = None
-    n_blocks: int | None = None
     identity: float = IDENTITY_WEIGHT
     pool: int = 50
-    direction: Literal["AtoB", "BtoA"] = "AtoB"
 
 
 class CycleGAN(System):

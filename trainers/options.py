@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from p2p_deploy.errors import DataError
+from p2p_deploy.spec import Direction
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -63,3 +64,24 @@ class LoopOptions:
             raise DataError(f"keep and workers must not be negative, got {self.keep} and {self.workers}.")
         if not 0 <= self.ema < 1:
             raise DataError(f"ema must be from 0 to below 1, such as 0.999, got {self.ema}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationOptions(LoopOptions):
+    """How to train a U-Net or ResNet that turns pictures into pictures.
+
+    Attributes:
+        size: side of the square training crops, pixels; a multiple of 32.
+        ngf: width of the generators' first layer.
+        ndf: width of the discriminators' first layer; None takes ``ngf``.
+        num_downs: depth of a U-Net; None takes the deepest that fits the size, at most 8.
+        n_blocks: residual blocks of a ResNet; None takes 9 from 256 pixels up and 6 below.
+        direction: which side is the input of what is deployed.
+    """
+
+    size: int = 256
+    ngf: int = 64
+    ndf: int | None = None
+    num_downs: int | None = None
+    n_blocks: int | None = None
+    direction: Direction = "AtoB"

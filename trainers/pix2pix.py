@@ -20,14 +20,14 @@ from p2p_deploy import __version__
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
 from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import MAX_SIDE, Direction, ModelSpec
+from p2p_deploy.spec import MAX_SIDE, ModelSpec
 from trainers.data import AlignedPairs, HeldOut, batch_of, find_held_out, find_pairs, loader_of
 from trainers.discriminators import PatchGAN, pair
 from trainers.launch import make_fabric
 from trainers.loop import Data, Progress, fit, prepare_run
 from trainers.losses import bce_gan_loss
 from trainers.networks import init_weights
-from trainers.options import LoopOptions
+from trainers.options import TranslationOptions
 from trainers.schedule import Schedule
 from trainers.system import System
 
@@ -38,31 +38,19 @@ PREVIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(LoopOptions):
-    """How to train; see also ``LoopOptions``.
+class Options(TranslationOptions):
+    """How to train; see also ``TranslationOptions``.
 
     Attributes:
-        size: side of the square training crops, pixels; a multiple of 32.
-        ngf: width of the generator's first layer.
-        ndf: width of the discriminator's first layer; None takes ``ngf``.
         generator: ``unet`` with BatchNorm; ``unet_upsample`` with InstanceNorm and a head that up-samples; ``resnet``
             with InstanceNorm.
-        num_downs: depth of a U-Net; None takes the deepest that fits the size, at most 8.
-        n_blocks: residual blocks of a ResNet; None takes 9 from 256 pixels up and 6 below.
         dropout: dropout in the generator, while training only.
         input_channels: 3 for colour, 1 for grey inputs.
-        direction: which side of the pairs is the input.
     """
 
-    size: int = 256
-    ngf: int = 64
-    ndf: int | None = None
     generator: Literal["unet", "unet_upsample", "resnet"] = "unet"
-    num_downs: int | None = None
-    n_blocks: int | None = None
     dropout: bool = True
     input_channels: int = 3
-    direction: Direction = "AtoB"
 
 
 class Pix2Pix(System):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from trainers.image_pool import ImagePool
 from trainers.options import LoopOptions
 
 
-class System:
+class System(ABC):
     """The base of all systems. A subclass makes its networks and optimisers and says what a step is.
 
     Attributes:
@@ -92,17 +93,17 @@ class System:
             for weight in weights:
                 weight.requires_grad_(True)
 
+    @abstractmethod
     def step(self, batch: Any) -> dict[str, Tensor]:
         """Learn from one batch; detached scalar losses by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, batch: Any) -> list[Tensor]:
         """Columns of a sample picture, inputs first and targets last, each (N, C, H, W) in [-1, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compare(self, batch: Any) -> tuple[Tensor, Tensor] | None:
         """(outputs, targets) of a held-out batch in [-1, 1]; None where there is no one right answer."""
-        raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
         """Everything that a training goes on from, tensors and plain values only."""

@@ -136,7 +136,6 @@ def run(
     Outputs have the size of their inputs. Images become PNG; videos keep their container, frame count, time stamps
     and sound. OUT/p2p-run.jsonl gets a line for each input.
     """
-    from p2p_deploy.gallery import write_gallery
     from p2p_deploy.media import ReadOptions, WriteOptions
     from p2p_deploy.pipeline import run as run_pipeline
 
@@ -196,6 +195,8 @@ def run(
     else:
         print_summary(summary)
     if gallery:
+        from p2p_deploy.gallery import write_gallery
+
         say(f"gallery: {write_gallery(source, out, spec=backends[0].spec)}")
     if summary.interrupted:
         say("stopped by Ctrl-C; the rest is untouched. Go on with --resume.")
