@@ -11,6 +11,7 @@ from p2p_deploy import latents, sampling
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.errors import Failed, InputError
 from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
+from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.media.images import ImageSink, read_image
 
 CLASSES = 5
@@ -228,6 +229,16 @@ class TestOtherCommands:
     def test_export_refuses_what_does_not_suit(self, folder, tmp_path, options, words):
         assert_refused(invoke("export", folder / "gan.pt", "-o", tmp_path, *options), words)
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "inputs", [(ImageSpec.for_latent(9),), (ImageSpec.for_latent(8), ImageSpec.for_class(3))], ids=["z", "class"]
+    )
+    def test_a_checkpoint_that_says_something_else_than_its_network_is_refused(self, tmp_path, inputs):
+        spec = latent_spec()
+        save_checkpoint(tmp_path / "x.pt", spec.with_changes(inputs=inputs), drawing_generator(spec), {})
+        assert_refused(invoke("export", tmp_path / "x.pt", "-o", tmp_path), "does not take what its ModelSpec says")
+        assert_refused(invoke("sample", tmp_path / "x.pt", tmp_path / "out"), "PyTorch failed on a batch of 64")
+        assert not leftovers(tmp_path)
 
     def test_every_class_is_judged(self, tmp_path):
         spec = latent_spec(classes=100)

@@ -141,7 +141,7 @@ class TestCheckpoint:
         assert pictures.shape == (3, SIZE, SIZE, 3)
 
     @pytest.mark.parametrize("conditional", [False, True])
-    @pytest.mark.parametrize("more", [{}, {"ema": 0.9, "accumulate": 2}])
+    @pytest.mark.parametrize("more", [{}, {"ema": 0.9, "accumulate": 2, "precision": "bf16"}])
     def test_goes_on_to_the_last_bit(self, few, tmp_path, conditional, more):
         wanted = options(conditional=conditional, **more)
         straight = train(few, tmp_path / "straight", wanted)
