@@ -1,4 +1,4 @@
-"""The module that is deployed: pixels or labels in, pixels out, the generator in between.
+"""The module that is deployed: pixels, labels or latent vectors in, pixels out, the generator in between.
 
 Exporting this module, and not the bare generator, gives every runtime the same pixel arithmetic. The cast stands first
 on the way in and last on the way out because TensorRT allows UINT8 only directly beside a Cast.
@@ -13,14 +13,16 @@ from p2p_deploy.spec import ModelSpec
 
 
 class FrameModel(nn.Module):
-    """Images or label maps to images, in the forms that a spec names; see ``ImageSpec.dtype``.
+    """Images, label maps or latent vectors to images, in the forms that a spec names; see ``ImageSpec.dtype``.
 
     Frames (N, H, W, C) uint8 are mapped linearly from 0..255 onto the spec's value range and back, rounded half to even
     and clamped, in float32 whatever the generator's precision. Values (N, C, H, W) float32 go in and come out as the
     generator has them. Labels (N, H, W, 1) become one-hot channels, and instances (N, H, W, 1) one channel of edges.
+    Latent vectors (N, Z) stay what they are, and classes (N, 1) follow them, one-hot.
 
     Args:
-        generator: maps (N, C_in, H, W) to (N, C_out, H, W) in the spec's ranges, normally in eval mode.
+        generator: maps (N, C_in, H, W), or (N, Z + classes), to (N, C_out, H, W) in the spec's ranges, normally in eval
+            mode.
         spec: what the generator is.
         dtype: what the generator is fed.
     """
@@ -30,6 +32,7 @@ class FrameModel(nn.Module):
         self.generator = generator
         self.dtype = dtype
         self.input, self.output = spec.input, spec.output
+        self.classes = spec.inputs[-1].classes or 0
         self.input_low, self.input_high = spec.input.value_range
         self.output_low, self.output_high = spec.output.value_range
 
@@ -45,7 +48,9 @@ class FrameModel(nn.Module):
         return (y - self.output_low) * (255 / (self.output_high - self.output_low))
 
     def values(self, *inputs: Tensor) -> Tensor:
-        """What the generator is given: (N, C_in, H, W) float32."""
+        """What the generator is given: (N, C_in, H, W) or (N, Z + classes) float32."""
+        if self.input.kind == "latent":
+            return torch.cat([inputs[0], *(one_hot_vectors(numbers, self.classes) for numbers in inputs[1:])], dim=1)
         if self.input.kind == "labels":
             channels = [one_hot(inputs[0], self.input.classes or 0), *(edges(instances) for instances in inputs[1:])]
             return torch.cat(channels, dim=1)
@@ -54,9 +59,9 @@ class FrameModel(nn.Module):
         x = inputs[0].to(torch.float32).permute(0, 3, 1, 2)
         return x * ((self.input_high - self.input_low) / 255) + self.input_low
 
-    def translate(self, values_NCHW: Tensor) -> Tensor:
+    def translate(self, values: Tensor) -> Tensor:
         """The generator in its own precision: float32 to float32, in the spec's ranges."""
-        return self.generator(values_NCHW.to(self.dtype)).to(torch.float32)
+        return self.generator(values.to(self.dtype)).to(torch.float32)
 
 
 def one_hot(labels_NHWC: Tensor, classes: int) -> Tensor:
@@ -64,6 +69,12 @@ def one_hot(labels_NHWC: Tensor, classes: int) -> Tensor:
     numbers = labels_NHWC.to(torch.int32).permute(0, 3, 1, 2)
     known = torch.arange(classes, dtype=torch.int32, device=numbers.device).view(1, -1, 1, 1)
     return (numbers == known).to(torch.float32)
+
+
+def one_hot_vectors(numbers: Tensor, classes: int) -> Tensor:
+    """Classes (N, 1), whole numbers, to (N, classes) float32 of 0 and 1; numbers beyond them give only 0."""
+    known = torch.arange(classes, dtype=torch.int32, device=numbers.device)
+    return (numbers.to(torch.int32) == known).to(torch.float32)
 
 
 def edges(instances_NHWC: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 Precision = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+PRODUCTS = (*CONVOLUTIONS, nn.Linear)  # what does nearly all of the work
 # They sum over a whole picture, which half cannot.
 REDUCTIONS = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.AdaptiveAvgPool2d)
 
@@ -59,9 +60,9 @@ def with_instance_statistics(generator: nn.Module) -> nn.Module:
 def at_precision(generator: nn.Module, precision: Precision, islands: Collection[str] = ()) -> nn.Module:
     """A folded copy of ``generator`` that computes in ``precision``.
 
-    Reductions (norms) take and compute float32, and give half again. The convolutions in ``islands`` compute float32
-    and give float32, so that what half cannot hold lives on until a norm or another convolution brings it back;
-    between them, operators without weights work in whatever they are given.
+    Reductions (norms) take and compute float32, and give half again. The convolutions (and linear layers) in
+    ``islands`` compute float32 and give float32, so that what half cannot hold lives on until a norm or another
+    convolution brings it back; between them, operators without weights work in whatever they are given.
 
     Args:
         generator: in eval mode, float32.
@@ -72,7 +73,7 @@ def at_precision(generator: nn.Module, precision: Precision, islands: Collection
         ValueError: an island is no convolution of the generator.
     """
     folded = fold_batchnorm(generator)
-    convolutions = {name: module for name, module in folded.named_modules() if isinstance(module, CONVOLUTIONS)}
+    convolutions = {name: module for name, module in folded.named_modules() if isinstance(module, PRODUCTS)}
     if unknown := sorted(set(islands) - convolutions.keys()):
         raise ValueError(f"no such convolution: {', '.join(unknown)}")
     if precision == "fp32":
@@ -117,14 +118,17 @@ def is_leaf(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def multiply_accumulates(generator: nn.Module, x_NCHW: Tensor) -> dict[str, int]:
-    """Multiply-accumulates of each convolution for this input, by name; found by running it."""
+def multiply_accumulates(generator: nn.Module, x: Tensor) -> dict[str, int]:
+    """Multiply-accumulates of each convolution and linear layer for this input, by name; found by running it."""
     found: dict[str, int] = {}
 
     def count(name: str, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Linear):
+            found[name] = module.in_features * output.numel()
+            return
         places = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
         found[name] = module.weight.numel() * places.shape[0] * places.shape[2] * places.shape[3]
 
-    with observing(generator, lambda module: isinstance(module, CONVOLUTIONS), count):
-        generator(x_NCHW)
+    with observing(generator, lambda module: isinstance(module, PRODUCTS), count):
+        generator(x)
     return found

@@ -22,6 +22,9 @@ METADATA_KEY = "p2p_deploy.spec"
 PRECISION_KEY = "p2p_deploy.precision"  # of an ONNX file: fp32, fp16 or bf16
 QUALITY_KEY = "p2p_deploy.quality"  # JSON: how an ONNX file compares with its checkpoint
 MAX_SIDE = 65_536
+# Of the features that a file of this schema may require, those that this version has.
+KNOWN_FEATURES = frozenset(("latent",))
+_INPUTS = (("image",), ("labels",), ("labels", "instances"), ("latent",), ("latent", "class"))
 
 NormStats = Literal["running", "instance"]
 Direction = Literal["AtoB", "BtoA"]
@@ -29,7 +32,7 @@ Direction = Literal["AtoB", "BtoA"]
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A deployable image-to-image network, without its weights.
+    """A deployable network that gives images, without its weights.
 
     Attributes:
         name: what the user calls it; used in messages only.
@@ -74,11 +77,13 @@ class ModelSpec:
         check_integer("size_multiple", self.size_multiple, 1, MAX_SIDE)
         check_integer("min_size", self.min_size, 1, MAX_SIDE)
         kinds = tuple(image.kind for image in self.inputs)
-        if kinds not in (("image",), ("labels",), ("labels", "instances")) or self.output.kind != "image":
+        if kinds not in _INPUTS or self.output.kind != "image":
             raise SpecError(
-                f"A network takes an image, labels, or labels and instances, and gives an image; the spec lists "
-                f"{', '.join(kinds) or 'nothing'} and {self.output.kind}."
+                f"A network takes an image, labels, labels and instances, a latent, or a latent and a class, and gives "
+                f"an image; the spec lists {', '.join(kinds) or 'nothing'} and {self.output.kind}."
             )
+        if self.input.is_vector and self.fixed_size is None:
+            raise SpecError(f"A network that takes {' and '.join(kinds)} gives one size; expected it as fixed_size.")
         if not isinstance(self.created_with, str):
             raise SpecError(f"created_with must be a text, got {self.created_with!r}.")
         source = self.source_sha256
@@ -90,16 +95,16 @@ class ModelSpec:
 
     @property
     def input(self) -> ImageSpec:
-        """The image, or the labels."""
+        """The image, the labels, or the latent vector."""
         return self.inputs[0]
 
     @property
     def input_names(self) -> list[str]:
-        """What the inputs are called in artefacts and messages: ``frames``, or ``labels`` and ``instances``."""
+        """What the inputs are called in artefacts and messages: ``frames``, else by their kind."""
         return ["frames" if image.kind == "image" else image.kind for image in self.inputs]
 
     def with_io(self, dtype: Dtype) -> ModelSpec:
-        """A copy that takes and gives images of this element type; labels and instances stay what they are."""
+        """A copy that takes and gives images of this element type; inputs of other kinds stay what they are."""
         inputs = tuple(replace(image, dtype=dtype) if image.kind == "image" else image for image in self.inputs)
         return replace(self, inputs=inputs, output=replace(self.output, dtype=dtype))
 
@@ -169,13 +174,13 @@ class ModelSpec:
         known = set(cls.__dataclass_fields__) - {"extra"}
         values = {key: value for key, value in data.items() if key in known}
         values["extra"] = {key: value for key, value in data.items() if key not in known}
-        unknown = _strings("required_features", data.get("required_features", []))
-        if unknown:
+        features = _strings("required_features", data.get("required_features", []))
+        if unknown := [feature for feature in features if feature not in KNOWN_FEATURES]:
             raise SpecError(
                 f"This model requires {', '.join(unknown)}, which this version of p2p-deploy does not know. "
                 "Update it with: pip install -U p2p-deploy"
             )
-        values["required_features"] = ()
+        values["required_features"] = tuple(features)
         try:
             values["inputs"] = tuple(ImageSpec.from_dict(image) for image in data["inputs"])
             values["output"] = ImageSpec.from_dict(data["output"])

@@ -32,6 +32,11 @@ def answer_maps(labels: np.ndarray, instances: np.ndarray) -> np.ndarray:
     return np.concatenate([labels.astype(np.int32), low, high], axis=3).astype(np.uint8)
 
 
+def answer_vectors(latents: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """What it computes from vectors of 16 numbers: 8x8 pictures in which both can be read."""
+    return latents.view(np.uint8).reshape(-1, 8, 8, 1) ^ classes[:, :, None, None].astype(np.uint8)
+
+
 class Gpu:
     """The state of a pretended machine.
 
@@ -184,7 +189,10 @@ class Execute:
         for name, dtype in self.dtypes.items():
             size = int(np.prod(self.shapes[name])) * dtype.itemsize
             inputs.append(gpu.at(self.addresses[name], size).view(dtype).reshape(self.shapes[name]))
-        output = answer(*inputs) if len(inputs) == 1 else answer_maps(*inputs)
+        if len(inputs) == 1:
+            output = answer(*inputs)
+        else:
+            output = answer_vectors(*inputs) if inputs[0].ndim == 2 else answer_maps(*inputs)
         gpu.at(self.addresses["output"], output.nbytes)[:] = output.ravel().view(np.uint8)
 
 

@@ -67,6 +67,7 @@ class Engine(_Tracked):
         super().__init__(gpu)
         self._profiles = profiles
         self.tensors = dict(zip((*spec.input_names, "output"), (*spec.inputs, spec.output), strict=True))
+        self._size = getattr(spec, "fixed_size", None) or (-1, -1)
         self.num_io_tensors = len(self.tensors)
         self.num_optimization_profiles = len(profiles)
 
@@ -82,7 +83,7 @@ class Engine(_Tracked):
         return {"uint8": kinds.UINT8, "int32": kinds.INT32, "float32": kinds.FLOAT}[self.tensors[name].dtype]
 
     def get_tensor_shape(self, name: str):
-        return (-1, *self.tensors[name].shape(-1, -1))
+        return (-1, *self.tensors[name].shape(*self._size))
 
     def get_tensor_profile_shape(self, name: str, index: int):
         profile = self._profiles[index]
@@ -156,12 +157,17 @@ class Context(_Tracked):
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = shape
-        admitted = self._profiles[self.profile].admits(shape[0], *self.tensors[name].sides(shape))
+        admitted = self._profiles[self.profile].admits(shape[0], *self._sides(name, shape))
         return self._change("set_input_shape") and admitted
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         name, shape = next(iter(self.shapes.items()))
-        return (shape[0], *self.tensors["output"].shape(*self.tensors[name].sides(shape)))
+        return (shape[0], *self.tensors["output"].shape(*self._sides(name, shape)))
+
+    def _sides(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        profile = self._profiles[self.profile]
+        image = self.tensors[name]
+        return (profile.height[0], profile.width[0]) if image.is_vector else image.sides(shape)
 
     def execute_async_v3(self, handle: int) -> bool:
         if self._gpu.fails("execute_async_v3"):

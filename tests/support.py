@@ -63,6 +63,40 @@ def unet_spec(*, size: int = 64, num_downs: int = 5, ngf: int = 4, in_channels: 
     )
 
 
+def latent_spec(*, classes: int = 0, z_dim: int = 8, size: int = 12, ngf: int = 16) -> ModelSpec:
+    return ModelSpec(
+        name="drawing",
+        arch="mlp",
+        arch_kwargs={"z_dim": z_dim, "ngf": ngf, "size": size, "classes": classes},
+        inputs=(ImageSpec.for_latent(z_dim), *((ImageSpec.for_class(classes),) if classes else ())),
+        output=ImageSpec.for_channels(1),
+        size_multiple=size,
+        min_size=size,
+        train_size=(size, size),
+        fixed_size=(size, size),
+        required_features=("latent",),
+    )
+
+
+def drawing_generator(spec: ModelSpec, seed: int = 0):
+    """A generator whose pictures vary with the latent vector and with the class."""
+    import torch
+
+    from p2p_deploy.generators import build_generator
+
+    torch.manual_seed(seed)
+    generator = build_generator(spec.arch, spec.arch_kwargs).eval()
+    with torch.no_grad():
+        for layer in generator.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.normal_(0, (2 / layer.in_features) ** 0.5)
+                if layer.bias is not None:
+                    layer.bias.normal_(0, 0.1)
+        if generator.embed:
+            generator.embed.weight.normal_()
+    return generator
+
+
 def varied_generator(spec: ModelSpec, seed: int = 0):
     """A generator whose output varies with its input."""
     import torch

@@ -1,8 +1,9 @@
 import json
 
 import pytest
-from support import unet_spec
+from support import latent_spec, unet_spec
 
+from p2p_deploy import spec
 from p2p_deploy.errors import SpecError
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.spec import ModelSpec
@@ -33,6 +34,56 @@ def test_a_required_feature_that_is_not_known_is_refused():
         ModelSpec.from_json(changed(required_features=["alpha-matte"]))
 
 
+@pytest.mark.parametrize("classes", [0, 10])
+def test_networks_that_draw_survive_json(classes):
+    drawing = latent_spec(classes=classes)
+    assert ModelSpec.from_json(drawing.to_json()) == drawing
+    assert drawing.schema == "1.0"
+    assert drawing.input_names == ["latent", "class"][: len(drawing.inputs)]
+    assert [image.shape(12, 12) for image in drawing.inputs] == [(8,), (1,)][: len(drawing.inputs)]
+    values = drawing.with_io("float32")
+    assert (values.inputs, values.output.dtype) == (drawing.inputs, "float32")
+
+
+def test_a_reader_from_before_refuses_networks_that_draw(monkeypatch):
+    text = latent_spec().to_json()
+    monkeypatch.setattr(spec, "KNOWN_FEATURES", frozenset())
+    with pytest.raises(SpecError, match=r"requires latent, which this version .*pip install -U"):
+        ModelSpec.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fixed_size": None}, "takes latent gives one size; expected it as fixed_size"),
+        ({"inputs": latent_spec(classes=3).inputs[1:]}, "the spec lists class and image"),
+        ({"inputs": latent_spec(classes=3).inputs[::-1]}, "the spec lists class, latent and image"),
+        ({"inputs": (ImageSpec.for_channels(1), ImageSpec.for_class(2))}, "the spec lists image, class and image"),
+        ({"output": ImageSpec.for_latent(3)}, "the spec lists latent and latent"),
+    ],
+)
+def test_networks_that_draw_take_a_latent_first_and_have_one_size(changes, words):
+    with pytest.raises(SpecError, match=words):
+        latent_spec().with_changes(**changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ImageSpec.for_latent(0), "channels must be a whole number from 1 to 65536, got 0"),
+        (lambda: ImageSpec.for_latent(10**6), "channels must be a whole number"),
+        (lambda: ImageSpec.for_class(0), "classes must be a whole number"),
+        (lambda: ImageSpec(1, "gray", "int32", kind="class"), "classes must be a whole number .* got None"),
+        (lambda: ImageSpec(3, "rgb", "int32", kind="class", classes=2), "A class is 1 number, the spec says 3"),
+        (lambda: ImageSpec(8, "gray", "uint8", kind="latent"), "latent of this kind are float32, got uint8"),
+        (lambda: ImageSpec(8, "gray", "float32", kind="latent", classes=3), "classes are for labels and class"),
+    ],
+)
+def test_impossible_vectors_are_refused(make, words):
+    with pytest.raises(SpecError, match=words):
+        make()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -51,6 +102,7 @@ def test_a_required_feature_that_is_not_known_is_refused():
         (changed(train_size=[60, 64]), "multiples of 32"),
         (changed(fixed_size=[32, 10**9]), "multiples of 32"),
         (changed(norm_stats="moon"), "norm_stats"),
+        (latent_spec().to_json().replace('"kind": "latent"', '"kind": "sound"'), "kind must be one of .*got 'sound'"),
         (changed(name=3), "name must be a text"),
         (changed(required_features="alpha"), "required_features"),
         (changed(arch_kwargs=3), "cannot be read"),

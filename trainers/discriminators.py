@@ -89,6 +89,40 @@ class MultiScale(nn.Module):
         return found
 
 
+class MLPDiscriminator(nn.Module):
+    """Fully connected: pictures (N, channels, size, size), and classes, to logits (N, 1). 784-512-256-1 by default.
+
+    Goodfellow et al. (NeurIPS 2014); Mirza, Osindero (2014), section 3.2: the class is embedded and joined.
+
+    Args:
+        channels: of the pictures.
+        size: height and width of the pictures, pixels.
+        ndf: width of the first layer; the second has half as many.
+        classes: how many there are; 0 for a discriminator that is told none.
+        embedding: length of the vector that a class becomes.
+    """
+
+    def __init__(
+        self, channels: int = 1, size: int = 28, ndf: int = 512, classes: int = 0, embedding: int = 32
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(classes, embedding) if classes else None
+        self.layers = nn.Sequential(
+            nn.Linear(channels * size * size + (embedding if classes else 0), ndf),
+            nn.LeakyReLU(0.2),
+            nn.Linear(ndf, max(1, ndf // 2)),
+            nn.LeakyReLU(0.2),
+            nn.Linear(max(1, ndf // 2), 1),
+        )
+
+    def forward(self, pictures_NCHW: Tensor, classes_N: Tensor) -> Tensor:
+        """Judge each picture as one of its class; classes, whole numbers, are not looked at where none are told."""
+        x = pictures_NCHW.flatten(1)
+        if self.embed:
+            x = torch.cat([x, self.embed(classes_N).to(x.dtype)], dim=1)
+        return self.layers(x)
+
+
 def pair(input_NCHW: Tensor, output_NCHW: Tensor) -> Tensor:
     """What a conditional discriminator sees: input and output along the channels."""
     return torch.cat([input_NCHW, output_NCHW], dim=1)

@@ -176,8 +176,9 @@ class Backend(ABC):
 
         Args:
             inputs: frames (N, H, W, C) uint8, or (N, C, H, W) float32 in the spec's range where the spec says float32;
-                or labels and, where the spec has them, instances, (N, H, W, 1). N is at least 1; H and W are the
-                model's size, or, where that is not fixed, any that suit it.
+                or labels and, where the spec has them, instances, (N, H, W, 1); or latent vectors (N, Z) float32 and,
+                where the spec has them, classes (N, 1) int32. N is at least 1; H and W are the model's size, or, where
+                that is not fixed, any that suit it.
 
         Returns:
             (N, H, W, C_out) uint8, or (N, C_out, H, W) float32.
@@ -207,12 +208,17 @@ class Backend(ABC):
         size = self.spec.fixed_size or ("H", "W")
         for image, kind, array in zip(self.spec.inputs, kinds, arrays, strict=True):
             expected = image.shape(*size)
-            fits = array.dtype == image.dtype and array.ndim == 4 and len(array) > 0
+            fits = array.dtype == image.dtype and array.ndim == 1 + len(expected) and len(array) > 0
             if not fits or any(b != a for a, b in zip(expected, array.shape[1:], strict=True) if isinstance(a, int)):
+                hint = "" if image.is_vector else "; p2p_deploy.pixels changes sizes and element types"
                 raise ValueError(
                     f"expected {image.dtype} {kind} of shape (N, {', '.join(map(str, expected))}), got {array.dtype} "
-                    f"of shape {array.shape}; p2p_deploy.pixels changes sizes and element types"
+                    f"of shape {array.shape}{hint}"
                 )
+        if self.spec.input.is_vector:
+            if len({*map(len, arrays)}) > 1:
+                raise ValueError(f"expected as many of each, got {' and '.join(str(len(array)) for array in arrays)}")
+            return self.size
         pairs = zip(self.spec.inputs, arrays, strict=True)
         if len({(len(array), *image.sides(array.shape)) for image, array in pairs}) > 1:
             raise ValueError(f"expected arrays of one size, got {' and '.join(str(array.shape) for array in arrays)}")

@@ -210,11 +210,16 @@ def rebuild(plan: Path, sidecar: PlanSidecar) -> str:
     """The sentence that names the command which builds the plan again here."""
     source = plan.with_name(sidecar.source_onnx)
     if is_there(source):
-        return f"Build it again for this machine from {source.name} beside it: p2p run {plan} IN OUT --rebuild"
+        return f"Build it again for this machine from {source.name} beside it: {_use(plan, sidecar)} --rebuild"
     return (
         f"Copy {source.name}, from which it was built, beside it, then build it again for this machine: "
-        f"p2p run {plan} IN OUT --rebuild"
+        f"{_use(plan, sidecar)} --rebuild"
     )
+
+
+def _use(model: Path, sidecar: PlanSidecar) -> str:
+    """The command that makes use of a model of this kind."""
+    return f"p2p sample {model} OUT" if sidecar.spec.input.is_vector else f"p2p run {model} IN OUT"
 
 
 def _names_checkpoint(onnx: Path, source_sha256: str | None) -> bool:
@@ -232,5 +237,5 @@ def run_instead(plan: Path, sidecar: PlanSidecar) -> str:
     for name in (f"{plan.stem}.onnx", sidecar.source_onnx):
         candidate = plan.with_name(name)
         if is_there(candidate) and _names_checkpoint(candidate, sidecar.spec.source_sha256):
-            return f"{candidate} beside it is the same network for ONNX Runtime: p2p run {candidate} IN OUT"
+            return f"{candidate} beside it is the same network for ONNX Runtime: {_use(candidate, sidecar)}"
     return "Its ONNX file, which ONNX Runtime runs anywhere, is not beside it; p2p export CKPT writes it."

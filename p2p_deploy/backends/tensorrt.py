@@ -147,13 +147,17 @@ class TensorRTBackend(Backend):
         profiles = []
         for index in range(self._engine.num_optimization_profiles):
             shapes = self._engine.get_tensor_profile_shape(self._names[0], index)
-            sides = [self.spec.input.sides(tuple(shape)) for shape in shapes]
+            sides = [self._size_of(tuple(shape)) for shape in shapes]
             height, width = zip(*sides, strict=True)
             profiles.append(Profile(tuple(shape[0] for shape in shapes), height, width))
         if tuple(profiles) != self._sidecar.profiles:
             said, has = ("; ".join(map(str, found)) for found in (self._sidecar.profiles, profiles))
             raise self._stale(f"its sidecar promises {said}, the engine has {has}")
         return tuple(profiles)
+
+    def _size_of(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) of the pictures of a batch of inputs of this shape."""
+        return self.size if self.spec.input.is_vector else self.spec.input.sides(shape)
 
     def slots(self, count: int, capacity: int, size: tuple[int, int] | None = None) -> list[Slot]:
         """Allocate slots with page-locked arrays, and what each has on the GPU. See ``Backend.slots``.

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from p2p_deploy import __version__
-from p2p_deploy.cli import bench, check, demo, doctor, export, info, run, train, verify
+from p2p_deploy.cli import bench, check, demo, doctor, export, info, run, sample, train, verify
 from p2p_deploy.cli._options import say, sigterm_as_ctrl_c
 from p2p_deploy.errors import P2PError, causes
 
@@ -90,6 +90,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "verify": verify.verify,
     "run": run.run,
+    "sample": sample.sample,
     "bench": bench.bench,
     "info": info.info,
     "doctor": doctor.doctor,

@@ -20,6 +20,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 ShowProgress = Annotated[
     bool | None, typer.Option("--progress/--no-progress", help="Show a progress bar. Default: on a terminal.")
 ]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="Build a plan that does not fit this machine again, from its ONNX file.")
+]
 TrustPlan = Annotated[
     bool, typer.Option("--trust-plan", help="Let a version-compatible plan run the CPU code that it carries.")
 ]

@@ -15,7 +15,7 @@ from p2p_deploy.export.layers import MIN_HALF_SHARE
 from p2p_deploy.export.reference import Reference
 from p2p_deploy.export.verify import Quality, compare
 from p2p_deploy.frame_model import FrameModel
-from p2p_deploy.precision import CONVOLUTIONS, DTYPES, Precision, at_precision, multiply_accumulates
+from p2p_deploy.precision import DTYPES, PRODUCTS, Precision, at_precision, multiply_accumulates
 
 PrecisionChoice = Literal["fp32", "fp16", "bf16", "auto"]
 # A value this far below what half can hold leaves room for pictures that were not among those checked.
@@ -105,15 +105,15 @@ def _candidates(
     yield "fp32", ()
 
 
-def more_islands(generator: nn.Module, values_NCHW: torch.Tensor) -> tuple[str, ...]:
-    """The convolutions half has most trouble with, in the order they run.
+def more_islands(generator: nn.Module, values: torch.Tensor) -> tuple[str, ...]:
+    """The convolutions and linear layers half has most trouble with, in the order they run.
 
     Those that take or give values near or beyond the largest half, and the first and the last, where pixels come in and
     go out.
     """
     folded = at_precision(generator, "fp32")
-    convolutions = {name for name, module in folded.named_modules() if isinstance(module, CONVOLUTIONS)}
-    largest = ranges(folded, values_NCHW)
+    convolutions = {name for name, module in folded.named_modules() if isinstance(module, PRODUCTS)}
+    largest = ranges(folded, values)
     limit = torch.finfo(torch.float16).max / _HEADROOM
     in_order = [name for name in largest if name in convolutions]
     outermost = {in_order[0], in_order[-1]}

@@ -1,7 +1,8 @@
 """Half precision as a GPU computes it, on the CPU: for judging a network before there is a GPU to run it.
 
 CPU runtimes compute half graphs in float32 and hide what overflows. Here every tensor between two operators really is
-half; only inside a convolution, whose half kernel is slow on CPUs, products are summed in float32, as tensor cores do.
+half; only inside a convolution or a linear layer, whose half kernels are slow on CPUs, products are summed in float32,
+as tensor cores do.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from p2p_deploy.pixels import Pixels
 from p2p_deploy.precision import is_leaf, observing
 
 HALVES = (torch.float16, torch.bfloat16)
+_SUMS = (torch.ops.aten.convolution.default, torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
 
 
 class Float32Accumulation(TorchDispatchMode):
-    """Convolutions of half tensors: multiplied and summed in float32, rounded once at the end."""
+    """Convolutions and matrix products of half tensors: multiplied and summed in float32, rounded once at the end."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.convolution.default and args[0].dtype in HALVES:
+        if func in _SUMS and args[0].dtype in HALVES:
             widened = (arg.float() if isinstance(arg, Tensor) else arg for arg in args)
             return func(*widened).to(args[0].dtype)
         return func(*args, **(kwargs or {}))
@@ -43,7 +45,7 @@ class Emulation:
 
     @torch.no_grad()
     def __call__(self, *inputs: np.ndarray) -> Pixels:
-        """Frames or label maps to frames (N, H, W, C_out) uint8; NaN becomes 0."""
+        """What the model takes to frames (N, H, W, C_out) uint8; NaN becomes 0."""
         with observing(self.model.generator, is_leaf, self._count), Float32Accumulation():
             levels = self.model.levels(*map(torch.from_numpy, inputs))
         return to_frames(levels.nan_to_num(0.0)).numpy()
@@ -60,7 +62,7 @@ class Emulation:
 
 
 @torch.no_grad()
-def ranges(generator: nn.Module, x_NCHW: Tensor) -> dict[str, float]:
+def ranges(generator: nn.Module, x: Tensor) -> dict[str, float]:
     """The largest absolute value each leaf module takes or gives on these inputs, run one at a time, by name."""
     largest: dict[str, float] = {}
 
@@ -69,6 +71,6 @@ def ranges(generator: nn.Module, x_NCHW: Tensor) -> dict[str, float]:
         largest[name] = max(largest.get(name, 0.0), *values)
 
     with observing(generator, is_leaf, watch):
-        for one in x_NCHW.split(1):
+        for one in x.split(1):
             generator(one)
     return largest

@@ -50,21 +50,32 @@ class PlanBuild:
 
 @dataclass(frozen=True)
 class _Input:
-    """An input of a network: its name, its shape, -1 where dynamic, and whether channels come last."""
+    """An input of a network: its name, its shape, -1 where dynamic, and whether channels come last.
+
+    Latent vectors and classes have two dimensions, all others four.
+    """
 
     name: str
     shape: tuple[int, ...]
     channels_last: bool
 
+    @property
+    def is_vector(self) -> bool:
+        return len(self.shape) == 2
+
     def fixed(self, profile: Profile) -> Profile:
-        """The profile with what the graph fixes."""
-        axes = (0, 1, 2) if self.channels_last else (0, 2, 3)
+        """The profile with what the graph fixes; vectors do not tell the size of what is made of them."""
         asked = (profile.batch, profile.height, profile.width)
-        own = [self.shape[axis] for axis in axes]
+        if self.is_vector:
+            own = [self.shape[0], -1, -1]
+        else:
+            own = [self.shape[axis] for axis in ((0, 1, 2) if self.channels_last else (0, 2, 3))]
         return Profile(*(values if size < 0 else (size,) * 3 for size, values in zip(own, asked, strict=True)))
 
     def shapes(self, profile: Profile) -> list[tuple[int, ...]]:
         """Whole shapes: min, opt and max."""
+        if self.is_vector:
+            return [(batch, self.shape[1]) for batch in profile.batch]
         sizes = zip(profile.batch, profile.height, profile.width, strict=True)
         if self.channels_last:
             return [(batch, height, width, self.shape[3]) for batch, height, width in sizes]
@@ -82,7 +93,7 @@ def build_plan(
 
     Args:
         onnx_path: a graph whose inputs are frames (N, H, W, C) uint8 or (N, C, H, W) float32, or labels and instances
-            (N, H, W, 1) uint8 or int32.
+            (N, H, W, 1) uint8 or int32, or ``latent`` (N, Z) float32 and ``class`` (N, 1) int32.
         plan_path: the file to write, replacing what is there.
         options: what to build.
         flavour: the TensorRT to use.
@@ -149,13 +160,19 @@ def _parse(parser: Any, onnx_path: Path, flavour: Flavour, said: Excerpt) -> Non
 def _inputs(trt: Any, network: Any, onnx_path: Path) -> list[_Input]:
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     kinds = {trt.DataType.UINT8: True, trt.DataType.INT32: True, trt.DataType.FLOAT: False}
-    if not inputs or any(len(item.shape) != 4 or item.dtype not in kinds for item in inputs):
+    if not inputs or any(len(item.shape) != _dimensions(item.name) or item.dtype not in kinds for item in inputs):
         received = ", ".join(f"{item.name} {tuple(item.shape)} {item.dtype.name}" for item in inputs)
         raise ExportError(
             f"{onnx_path.name} takes {received or 'nothing'}; expected frames (N, H, W, C) UINT8 or (N, C, H, W) "
-            "FLOAT, or labels and instances (N, H, W, 1). Take an ONNX file that p2p export wrote."
+            "FLOAT, labels and instances (N, H, W, 1), or latent (N, Z) and class (N, 1). Take an ONNX file that p2p "
+            "export wrote."
         )
     return [_Input(item.name, tuple(item.shape), kinds[item.dtype]) for item in inputs]
+
+
+def _dimensions(name: str) -> int:
+    """How many the input of this name has."""
+    return 2 if name in ("latent", "class") else 4
 
 
 def _add_profile(builder: Any, config: Any, inputs: list[_Input], profile: Profile, flavour: Flavour, log: Any) -> None:

@@ -19,7 +19,7 @@ class PrecisionReport:
     """What a parsed, strongly typed network computes in.
 
     Attributes:
-        convolutions: number of convolution and deconvolution layers.
+        convolutions: number of convolution and deconvolution layers, and of matrix products.
         half_convolutions: how many of them give half, float16 or bfloat16.
         fp32_convolutions: names of those that give float32.
         macs: multiply-accumulates of all of them at the shape that was asked about.
@@ -48,7 +48,7 @@ class PrecisionReport:
         percent = 100 * self.half_macs // self.macs if self.macs else 100  # down: 99.9 is not everything
         return (
             f"{percent} % of the multiply-accumulates in half "
-            f"({self.half_convolutions} of {self.convolutions} convolutions)"
+            f"({self.half_convolutions} of {self.convolutions} convolutions and matrix products)"
         )
 
 
@@ -70,7 +70,7 @@ def read_precision(trt: Any, network: Any, shapes: Mapping[str, tuple[int, ...]]
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         outputs.update(layer.get_output(number).dtype.name for number in range(layer.num_outputs))
-        if layer.type in (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION):
+        if layer.type in _kinds(trt):
             convolutions.append((layer.name, layer.get_output(0).dtype.name, _multiply_accumulates(trt, layer)))
     return PrecisionReport(
         convolutions=len(convolutions),
@@ -82,18 +82,28 @@ def read_precision(trt: Any, network: Any, shapes: Mapping[str, tuple[int, ...]]
     )
 
 
+def _kinds(trt: Any) -> dict[Any, Any]:
+    """The layers that do the work, each with its class."""
+    return {
+        trt.LayerType.CONVOLUTION: trt.IConvolutionLayer,
+        trt.LayerType.DECONVOLUTION: trt.IDeconvolutionLayer,
+        trt.LayerType.MATRIX_MULTIPLY: trt.IMatrixMultiplyLayer,
+    }
+
+
 def _multiply_accumulates(trt: Any, layer: Any) -> int:
     """Of one layer: convolutions apply their kernel at every place they give, deconvolutions at every one they take."""
-    transposed = layer.type == trt.LayerType.DECONVOLUTION
     # The network gives every layer as an ILayer, which does not know its kernel.
-    layer.__class__ = trt.IDeconvolutionLayer if transposed else trt.IConvolutionLayer
+    layer.__class__ = _kinds(trt)[layer.type]
     try:
         taken, given = tuple(layer.get_input(0).shape), tuple(layer.get_output(0).shape)
     except RuntimeError as exc:
         raise ExportError(f"The sizes of {layer.name} cannot be told: {exc}") from exc
     if min(*taken, *given) < 0:
         raise ExportError(f"The sizes of {layer.name} do not follow from the size of the frames: {taken} to {given}.")
-    places = taken if transposed else given
+    if layer.type == trt.LayerType.MATRIX_MULTIPLY:
+        return math.prod(taken) * given[-1]
+    places = taken if layer.type == trt.LayerType.DECONVOLUTION else given
     kernel = math.prod(layer.kernel_size_nd) * taken[1] * layer.num_output_maps // layer.num_groups
     return kernel * places[0] * math.prod(places[2:])
 

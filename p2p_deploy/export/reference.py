@@ -51,7 +51,8 @@ def make_reference(generator: nn.Module, spec: ModelSpec, check: Path | None) ->
         check: a folder of images, or None for the photographs that ship with the package.
 
     Raises:
-        ExportError: the network gives NaN or infinity; or instance statistics were asked for, and it has no BatchNorm.
+        ExportError: the network gives NaN or infinity, or does not take what its spec says; or instance statistics were
+            asked for, and it has no BatchNorm.
         InputError: the images cannot be used.
     """
     normalised = any(isinstance(module, nn.BatchNorm2d) for module in generator.modules())
@@ -77,7 +78,13 @@ def _run(generator: nn.Module, spec: ModelSpec, inputs: Batch) -> Pixels:
     model = FrameModel(generator, spec)
     outputs = []
     for one in zip(*inputs, strict=True):
-        levels = model.levels(*(torch.from_numpy(array)[None] for array in one))
+        try:
+            levels = model.levels(*(torch.from_numpy(array)[None] for array in one))
+        except RuntimeError as exc:
+            raise ExportError(
+                f"The network does not take what its ModelSpec says: {' '.join(str(exc).split())[:200]}. The "
+                "checkpoint was altered; train it again."
+            ) from exc
         broken = int((~torch.isfinite(levels)).sum())
         if broken:
             raise ExportError(

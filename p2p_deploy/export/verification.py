@@ -92,6 +92,10 @@ def _check_alike(artefact: ModelSpec, network: ModelSpec, checkpoint: Path) -> N
 
 def _pixels(image: ImageSpec) -> str:
     """What has to be the same of an image, in words; its element type is the artefact's own affair."""
+    if image.kind == "latent":
+        return f"latent vectors of {image.channels} numbers"
+    if image.kind == "class":
+        return f"{image.classes} classes"
     if image.kind != "image":
         return f"{image.classes} labels" if image.classes else image.kind
     low, high = image.value_range

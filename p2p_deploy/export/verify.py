@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from p2p_deploy import pixels
+from p2p_deploy import latents, pixels
 from p2p_deploy.backends.base import Backend
 from p2p_deploy.errors import ExportError, InputError, ItemFailed, require
 from p2p_deploy.media import maps
@@ -83,14 +83,21 @@ def check_inputs(spec: ModelSpec, folder: Path | None = None) -> Batch:
     """What to judge a network on: the files of ``folder``, or the photographs that ship with the package.
 
     A network that takes labels is given label maps of the folder, or maps that are drawn after the photographs; the
-    instances are the connected regions of each class.
+    instances are the connected regions of each class. One that takes latent vectors is given some, always the same, and
+    with them every class.
 
     Returns:
         One array for each input, at most ``MAX_CHECK_IMAGES`` files in order of name, fitted to the model.
 
     Raises:
-        InputError: the folder has no images, or one that cannot be used.
+        InputError: the folder has no images, or one that cannot be used, or the network takes none.
     """
+    if spec.input.is_vector:
+        if folder:
+            raise InputError(
+                f"{spec.name} draws pictures and takes none, so {folder} cannot be used. Leave out --check."
+            )
+        return next(latents.draw(spec, 0, max(MAX_CHECK_IMAGES, spec.inputs[-1].classes or 0)))
     files = sorted(path for path in (folder or PHOTOS).glob("*") if path.suffix.lower() in SUFFIXES)[:MAX_CHECK_IMAGES]
     if not files:
         raise InputError(f"{folder} holds no images to check with; expected a folder of {' '.join(SUFFIXES)}.")
@@ -109,13 +116,13 @@ def check_inputs(spec: ModelSpec, folder: Path | None = None) -> Batch:
 
 
 def on_frames(model: Backend) -> Callable[..., Pixels]:
-    """A model as a function of uint8 frames (N, H, W, C) or label maps, whatever form it takes and gives images in."""
+    """A model as a function that gives uint8 frames (N, H, W, C), whatever form it takes and gives images in."""
     spec = model.spec
     if spec.output.dtype == "uint8":
         return model
 
     def run(*inputs: np.ndarray) -> Pixels:
-        if spec.input.dtype == "float32":
+        if spec.input.kind == "image" and spec.input.dtype == "float32":
             inputs = (pixels.to_values(inputs[0], spec.input.value_range),)
         outputs = model(*inputs)
         try:

@@ -2,7 +2,8 @@
 
 To add one: write its file here, add its line to ``GENERATORS`` and a test file. A generator's constructor takes
 ``in_channels``, ``out_channels`` and ``ngf`` with everything else defaulted; the instance has ``size_multiple`` and
-``min_size`` in pixels, and maps (N, in_channels, H, W) to (N, out_channels, H, W).
+``min_size`` in pixels, and maps (N, in_channels, H, W) to (N, out_channels, H, W). One that draws pictures from latent
+vectors takes (N, Z + classes) instead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import nn
 
 from p2p_deploy.errors import SpecError
 from p2p_deploy.generators.local_enhancer import LocalEnhancer
+from p2p_deploy.generators.mlp import MLP
 from p2p_deploy.generators.resnet import ResNet
 from p2p_deploy.generators.spade import Spade
 from p2p_deploy.generators.unet import UNet
@@ -21,13 +23,14 @@ from p2p_deploy.generators.unet_upsample import UNetUpsample
 
 GENERATORS: dict[str, type[nn.Module]] = {
     "local_enhancer": LocalEnhancer,
+    "mlp": MLP,
     "resnet": ResNet,
     "spade": Spade,
     "unet": UNet,
     "unet_upsample": UNetUpsample,
 }
 
-__all__ = ["GENERATORS", "LocalEnhancer", "ResNet", "Spade", "UNet", "UNetUpsample", "build_generator"]
+__all__ = ["GENERATORS", "MLP", "LocalEnhancer", "ResNet", "Spade", "UNet", "UNetUpsample", "build_generator"]
 
 
 def build_generator(arch: str, arch_kwargs: Mapping[str, Any]) -> nn.Module:

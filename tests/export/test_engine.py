@@ -236,7 +236,7 @@ class TestPrecision:
         assert report.half_macs == MACS_OF_A_KERNEL[0] * places
         assert report.half_share == 0.5
         assert report.fp32_convolutions == ("generator.ups.0.conv",)
-        assert str(report) == "50 % of the multiply-accumulates in half (1 of 2 convolutions)"
+        assert str(report) == "50 % of the multiply-accumulates in half (1 of 2 convolutions and matrix products)"
 
     def test_bfloat16_is_a_half(self, tmp_path):
         report = build(write_graph(tmp_path / "bf.onnx", kinds=("bf16", "half"))).precision

@@ -1,4 +1,4 @@
-"""What every generator must do; a new one is covered by its line in VARIANTS."""
+"""What every generator of pictures from pictures must do; a new one is covered by its line in VARIANTS."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,8 @@ def variant(request):
 
 
 def test_every_generator_is_under_contract():
-    assert {variant.split()[0] for variant in VARIANTS} == set(GENERATORS)
+    drawing = {"mlp"}  # from latent vectors, in test_mlp.py
+    assert {variant.split()[0] for variant in VARIANTS} == set(GENERATORS) - drawing
 
 
 def make(variant, **kwargs):
