@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from p2p_deploy.errors import SpecError
+from p2p_deploy.generators.featured import Featured
 from p2p_deploy.generators.local_enhancer import LocalEnhancer
 from p2p_deploy.generators.resnet import ResNet
 from p2p_deploy.generators.spade import Spade
@@ -20,6 +21,7 @@ from p2p_deploy.generators.unet import UNet
 from p2p_deploy.generators.unet_upsample import UNetUpsample
 
 GENERATORS: dict[str, type[nn.Module]] = {
+    "featured": Featured,
     "local_enhancer": LocalEnhancer,
     "resnet": ResNet,
     "spade": Spade,
@@ -27,7 +29,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "unet_upsample": UNetUpsample,
 }
 
-__all__ = ["GENERATORS", "LocalEnhancer", "ResNet", "Spade", "UNet", "UNetUpsample", "build_generator"]
+__all__ = ["GENERATORS", "Featured", "LocalEnhancer", "ResNet", "Spade", "UNet", "UNetUpsample", "build_generator"]
 
 
 def build_generator(arch: str, arch_kwargs: Mapping[str, Any]) -> nn.Module:
