@@ -139,11 +139,12 @@ def measure(system: System, held_out: Iterable[Any]) -> dict[str, float]:
 
     Wang et al.: Image Quality Assessment: From Error Visibility to Structural Similarity (2004).
     """
+    alone: dict[str, Any] = {"sync_on_compute": False}  # only the first process measures, and must not wait for others
     metrics = MetricCollection(
         {
-            "l1": MeanAbsoluteError(),
-            "psnr": PeakSignalNoiseRatio(data_range=255.0),
-            "ssim": StructuralSimilarityIndexMeasure(data_range=255.0),
+            "l1": MeanAbsoluteError(**alone),
+            "psnr": PeakSignalNoiseRatio(data_range=255.0, **alone),
+            "ssim": StructuralSimilarityIndexMeasure(data_range=255.0, **alone),
         }
     ).to(system.fabric.device)
     networks = [network for network in system.networks.values() if network.training]
