@@ -17,10 +17,12 @@ def reach(spec: ModelSpec) -> int | None:
         Pixels, or None where that is not known or is the whole picture.
     """
     arguments = spec.arch_kwargs
-    if spec.arch == "unet":
+    # features are looked up place by place
+    arch = arguments.get("generator", "resnet") if spec.arch == "featured" else spec.arch
+    if arch == "unet":
         # 4x4 with stride 2 reaches 1.5 positions, each way, at each of the scales 1, 2, 4, …
         return int(3 * 2 ** arguments.get("num_downs", 8))
-    if spec.arch == "resnet":
+    if arch == "resnet":
         downs, blocks = arguments.get("n_downs", 2), arguments.get("n_blocks", 9)
         scale = 2**downs
         # 7x7 at both ends, 3x3 on the way down and up, two 3x3 a block at the coarsest scale.

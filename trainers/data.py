@@ -9,7 +9,7 @@ Two layouts are read:
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def find_pairs(data: Path, split: str = "train") -> list[PairFiles]:
         raise DataError(f"{data} is not a folder. Expected aligned pairs; see p2p train --help.")
     a_folder, b_folder = data / "A" / split, data / "B" / split
     if a_folder.is_dir() or b_folder.is_dir():
-        return _match(a_folder, b_folder)
+        return [PairFiles(a, b) for a, b in match_names((a_folder, b_folder))]
     folder = data / split if (data / split).is_dir() else data
     files = list_images(folder)
     if not files:
@@ -73,27 +73,38 @@ def find_pairs(data: Path, split: str = "train") -> list[PairFiles]:
     return [PairFiles(file, file) for file in files]
 
 
-def _match(a_folder: Path, b_folder: Path) -> list[PairFiles]:
+def match_names(
+    folders: Sequence[Path], name_of: Callable[[Path], str] = lambda path: path.stem
+) -> list[tuple[Path, ...]]:
+    """The pictures of the same name in several folders, sorted by it.
+
+    Args:
+        folders: where to look.
+        name_of: what is to be the same.
+
+    Raises:
+        DataError: a folder is missing or empty, or pictures have no counterpart, or several.
+    """
     sides = []
-    for folder in (a_folder, b_folder):
+    for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder} does not exist, but its counterpart does. Pairs need both.")
         files = list_images(folder)
-        by_name = {path.stem: path for path in files}
+        by_name = {name_of(path): path for path in files}
         if len(by_name) < len(files):
-            twice = next(path for path in files if by_name[path.stem] != path)
-            raise DataError(f"{twice} and {by_name[twice.stem].name} have the same name; which one makes the pair?")
+            twice = next(path for path in files if by_name[name_of(path)] != path)
+            raise DataError(f"{twice} and {by_name[name_of(twice)].name} have the same name; which one makes the pair?")
         sides.append(by_name)
-    a_files, b_files = sides
-    unmatched = sorted(a_files.keys() ^ b_files.keys())
+    names = {name for side in sides for name in side}
+    unmatched = sorted(name for name in names if any(name not in side for side in sides))
     if unmatched:
         raise DataError(
-            f"{len(unmatched)} pictures have no counterpart of the same name in {a_folder} and {b_folder}: "
+            f"{len(unmatched)} pictures have no counterpart of the same name in {' and '.join(map(str, folders))}: "
             f"{', '.join(unmatched[:5])}{' …' if len(unmatched) > 5 else ''}."
         )
-    if not a_files:
-        raise DataError(f"{a_folder} holds no images.")
-    return [PairFiles(a_files[name], b_files[name]) for name in sorted(a_files)]
+    if not names:
+        raise DataError(f"{folders[0]} holds no images.")
+    return [tuple(side[name] for side in sides) for name in sorted(names)]
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -128,38 +139,40 @@ class View:
     """Which part of a picture is shown, and which way round.
 
     Attributes:
-        large: side that the picture is resized to, pixels.
-        size: side of what is shown.
+        large: (height, width) that the picture is resized to, pixels.
+        size: (height, width) of what is shown.
         top, left: of what is shown.
         flip: whether it is mirrored.
     """
 
-    large: int
-    size: int
+    large: tuple[int, int]
+    size: tuple[int, int]
     top: int = 0
     left: int = 0
     flip: bool = False
 
     @classmethod
-    def at_random(cls, seed: tuple[int, ...], size: int) -> View:
-        """A crop and a flip that depend on ``seed`` only."""
+    def at_random(cls, seed: tuple[int, ...], height: int, width: int | None = None) -> View:
+        """A crop and a flip that depend on ``seed`` only; square without a ``width``."""
         random = np.random.default_rng(seed)
-        large = round(size * JITTER)
-        top, left = random.integers(0, large - size + 1, 2)
+        size = height, width or height
+        large = round(size[0] * JITTER), round(size[1] * JITTER)
+        top, left = random.integers(0, (large[0] - size[0] + 1, large[1] - size[1] + 1))
         return cls(large, size, int(top), int(left), bool(random.random() < 0.5))
 
     @classmethod
-    def whole(cls, size: int) -> View:
+    def whole(cls, height: int, width: int | None = None) -> View:
         """All of the picture."""
-        return cls(size, size)
+        return cls((height, width or height), (height, width or height))
 
     def of(self, image_HWC: Pixels) -> Pixels:
-        """That part of a picture of any size, (size, size, C)."""
-        return self.cut(pixels.resize(image_HWC, self.large, self.large))
+        """That part of a picture of any size, (height, width, C)."""
+        return self.cut(pixels.resize(image_HWC, *self.large))
 
     def cut(self, image_HWC: Any) -> Any:
         """The same of one that is resized already."""
-        part = image_HWC[self.top : self.top + self.size, self.left : self.left + self.size]
+        height, width = self.size
+        part = image_HWC[self.top : self.top + height, self.left : self.left + width]
         return part[:, ::-1] if self.flip else part
 
 

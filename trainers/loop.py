@@ -254,7 +254,7 @@ class _Run:
 
     def _validate(self) -> str | None:
         system, generator = self.system, self.system.networks["G"]
-        system.networks["G"] = self.deployed
+        deployed = system.networks["G"] = plain(self.deployed)
         try:
             columns = watch.show(system, self.data.preview)
             self.measures = watch.measure(system, self.data.held_out)
@@ -266,7 +266,7 @@ class _Run:
             value = self.measures[self.options.best]
             if self.best is None or (value < self.best) == (self.options.best in watch.BETTER_WHEN_LESS):
                 self.best = value
-                save_checkpoint(self.run / BEST, system.spec, plain(self.deployed), self._notes())
+                save_checkpoint(self.run / BEST, system.spec, deployed, self._notes())
         return self.doubts.of_samples(columns, self.step)
 
     def _notes(self) -> dict[str, Any]:

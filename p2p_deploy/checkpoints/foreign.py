@@ -18,7 +18,6 @@ from p2p_deploy.checkpoints.native import Checkpoint, with_weights
 from p2p_deploy.checkpoints.reading import fold_spectral_norm, state_dict_of
 from p2p_deploy.errors import CheckpointError, P2PError
 from p2p_deploy.generators import build_generator
-from p2p_deploy.generators.featured import Featured
 from p2p_deploy.spec import ModelSpec
 
 
@@ -33,7 +32,7 @@ def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
         weights, part = state_dict_of(contents, assume.part)
         found, weights = recognise(fold_spectral_norm(weights), replace(assume, part=part))
         _check_asked(found, assume)
-        generator = _with_encoded(_generator(found, weights), found, assume.encoded)
+        found, generator = _with_encoded(found, _generator(found, weights), assume.encoded)
         spec = _spec(path, found, generator)
     except P2PError as exc:
         raise CheckpointError(f"{path}: {exc}" if _is_sentence_of_its_own(exc) else f"{path} {exc}") from exc
@@ -86,22 +85,26 @@ def _check_shapes(found: Found, weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def _with_encoded(generator: nn.Module, found: Found, file: Path | None) -> nn.Module:
+def _with_encoded(found: Found, generator: nn.Module, file: Path | None) -> tuple[Found, nn.Module]:
     """Put in what an encoder would give."""
     z_dim, features = found.arch_kwargs.get("z_dim", 0), found.features
     if not z_dim and not features:
         if file:
             raise CheckpointError("this network takes nothing from an encoder; leave out --arch-encoded.")
-        return generator
+        return found, generator
     if z_dim:
         if file:
             generator.z = torch.from_numpy(_read_numbers(file, [(z_dim,)]))
-        return generator
+        return found, generator
     classes = found.inputs[0].classes or 0
     table = np.zeros((classes, features), np.float32)
     if file:
         table[...] = _read_numbers(file, [(features,), (classes, features)])
-    return Featured(generator, torch.from_numpy(table)).eval().requires_grad_(False)
+    kwargs = {**found.arch_kwargs, "generator": found.arch, "classes": classes, "features": features}
+    kwargs["in_channels"] -= features
+    weights = {f"generator.{key}": value for key, value in generator.state_dict().items()}
+    weights["lookup.weight"] = torch.from_numpy(table.T[:, :, None, None].copy())
+    return replace(found, arch="featured", arch_kwargs=kwargs), with_weights("featured", kwargs, weights)
 
 
 def _read_numbers(file: Path, shapes: list[tuple[int, ...]]) -> np.ndarray:

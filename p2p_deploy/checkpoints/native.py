@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from p2p_deploy.checkpoints.reading import first_line, is_plain
 from p2p_deploy.errors import CheckpointError, OutputError, P2PError
@@ -49,7 +49,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path,
     spec: ModelSpec,
-    generator: nn.Module | Mapping[str, Tensor],
+    generator: nn.Module,
     training: Mapping[str, Any],
     state: Mapping[str, Any] | None = None,
 ) -> None:
@@ -58,15 +58,14 @@ def save_checkpoint(
     Args:
         path: the file to write or replace.
         spec: what the generator is.
-        generator: the network ``spec.arch`` names, or its state; weights are saved from whatever device they are on.
+        generator: the network ``spec.arch`` names; its weights are saved from whatever device they are on.
         training: JSON values worth keeping: steps, options, losses.
         state: what the training goes on from: tensors, texts and numbers.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    found = generator.state_dict() if isinstance(generator, nn.Module) else generator
-    weights = {key: value.detach().cpu() for key, value in found.items()}
+    weights = {key: value.detach().cpu() for key, value in generator.state_dict().items()}
     contents = {"format": FORMAT, "spec": spec.to_json(), "generator": weights, "training": json.dumps(training)}
     if state is not None:
         contents["state"] = dict(state)

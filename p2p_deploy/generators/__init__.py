@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from p2p_deploy.errors import SpecError
+from p2p_deploy.generators.featured import Featured
 from p2p_deploy.generators.local_enhancer import LocalEnhancer
 from p2p_deploy.generators.mlp import MLP
 from p2p_deploy.generators.resnet import ResNet
@@ -22,6 +23,7 @@ from p2p_deploy.generators.unet import UNet
 from p2p_deploy.generators.unet_upsample import UNetUpsample
 
 GENERATORS: dict[str, type[nn.Module]] = {
+    "featured": Featured,
     "local_enhancer": LocalEnhancer,
     "mlp": MLP,
     "resnet": ResNet,
@@ -30,7 +32,17 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "unet_upsample": UNetUpsample,
 }
 
-__all__ = ["GENERATORS", "MLP", "LocalEnhancer", "ResNet", "Spade", "UNet", "UNetUpsample", "build_generator"]
+__all__ = [
+    "GENERATORS",
+    "MLP",
+    "Featured",
+    "LocalEnhancer",
+    "ResNet",
+    "Spade",
+    "UNet",
+    "UNetUpsample",
+    "build_generator",
+]
 
 
 def build_generator(arch: str, arch_kwargs: Mapping[str, Any]) -> nn.Module:

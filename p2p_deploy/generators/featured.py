@@ -6,29 +6,78 @@ the generator takes the label map and, beside it, features that are constant ove
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from p2p_deploy.errors import SpecError
+from p2p_deploy.generators.local_enhancer import LocalEnhancer
+from p2p_deploy.generators.resnet import ResNet
+
+Inner = Literal["resnet", "local_enhancer"]
+
 
 class Featured(nn.Module):
-    """A generator whose last input channels are looked up for each class: (N, C, H, W) to (N, C_out, H, W).
+    """A generator whose last input channels are looked up for each class: (N, in_channels, H, W) to (N, C, H, W).
+
+    The table, zeros until it is set, is the weight of ``lookup``, (features, classes, 1, 1).
 
     Args:
-        generator: takes (N, C + F, H, W).
-        table: (classes, F) float32, the features of each class; the first ``classes`` input channels are one-hot.
+        in_channels: the first ``classes`` of them are one-hot.
+        out_channels: of the output.
+        ngf: width of the generator's first layer.
+        generator: what takes the channels and the features.
+        classes: None is all of ``in_channels``.
+        features: how many.
+        **arguments: the generator's.
+
+    Raises:
+        SpecError: for a number of classes or features that makes no table, or arguments that make no generator.
     """
 
-    def __init__(self, generator: Any, table: Tensor) -> None:
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        *,
+        ngf: int = 64,
+        generator: Inner = "resnet",
+        classes: int | None = None,
+        features: int = 3,
+        **arguments: Any,
+    ) -> None:
+        classes = in_channels if classes is None else classes
+        if generator not in get_args(Inner):
+            raise SpecError(f"generator must be one of {', '.join(get_args(Inner))}; got {generator!r}.")
+        if not 1 <= classes <= in_channels or not 1 <= features <= 1024:
+            raise SpecError(
+                f"Features are looked up for 1 to all of the {in_channels} input channels and are 1 to 1024; got "
+                f"classes={classes}, features={features}."
+            )
         super().__init__()
-        self.generator = generator
-        self.size_multiple: int = generator.size_multiple
-        self.min_size: int = generator.min_size
-        self.lookup = nn.Conv2d(table.shape[0], table.shape[1], 1, bias=False)
-        self.lookup.weight = nn.Parameter(table.T[:, :, None, None].clone(), requires_grad=False)
+        self.lookup = nn.Conv2d(classes, features, 1, bias=False).requires_grad_(False)
+        nn.init.zeros_(self.lookup.weight)
+        inner = ResNet if generator == "resnet" else LocalEnhancer
+        self.generator = inner(in_channels + features, out_channels, ngf=ngf, **arguments)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Append the features and translate."""
-        features = self.lookup(x[:, : self.lookup.in_channels])
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this, pixels."""
+        return self.generator.size_multiple
+
+    @property
+    def min_size(self) -> int:
+        """Smallest height and width, pixels."""
+        return self.generator.min_size
+
+    def forward(self, x: Tensor, features: Tensor | None = None) -> Tensor:
+        """Append the features and translate.
+
+        Args:
+            x: (N, in_channels, H, W).
+            features: (N, features, H, W) instead of those in the table.
+        """
+        if features is None:
+            features = self.lookup(x[:, : self.lookup.in_channels])
         return self.generator(torch.cat([x, features], dim=1))

@@ -82,6 +82,8 @@ class Spade(nn.Module):
         SpecError: for sizes that do not make a network.
     """
 
+    z: Tensor
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -142,12 +144,18 @@ class Spade(nn.Module):
             return None
         return self.base_size[0] * 2**self.levels, self.base_size[1] * 2**self.levels
 
-    def forward(self, labels: Tensor) -> Tensor:
-        """Paint the label map, from coarse to fine."""
+    def forward(self, labels: Tensor, z: Tensor | None = None) -> Tensor:
+        """Paint the label map, from coarse to fine.
+
+        Args:
+            labels: (N, in_channels, H, W).
+            z: (N, z_dim), latent vectors instead of the buffer ``z``; only with ``z_dim``.
+        """
         # Taking every n-th place is what nearest neighbours do to a size that n divides.
         maps = {scale: labels[:, :, ::scale, ::scale] for scale in self.scales}
         if self.base_size:
-            x = self.start(self.z).to(labels.dtype).view(1, -1, *self.base_size).expand(labels.shape[0], -1, -1, -1)
+            start = self.start(self.z[None] if z is None else z).to(labels.dtype)
+            x = start.view(len(start), -1, *self.base_size).expand(labels.shape[0], -1, -1, -1)
         else:
             x = self.start(maps[self.scales[0]])
         before = self.scales[0]

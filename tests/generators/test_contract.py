@@ -29,6 +29,8 @@ VARIANTS = {
     "local_enhancer": {"n_blocks": 1, "n_downs": 2, "n_local_blocks": 1},
     "local_enhancer two batch": {"n_blocks": 1, "n_downs": 1, "n_local_blocks": 1, "n_enhancers": 2, "norm": "batch"},
     "spade": {"norm": "batch"},
+    "featured": {"n_blocks": 1},
+    "featured local": {"generator": "local_enhancer", "classes": 1, "features": 2, "n_blocks": 1, "n_downs": 1},
 }
 
 

@@ -1,0 +1,254 @@
+"""SPADE (GauGAN): label maps modulate the generator's norms; hinge loss against PatchGANs on a pyramid of pictures.
+
+Park, Liu, Wang, Zhu: Semantic Image Synthesis with Spatially-Adaptive Normalization (CVPR 2019). With a latent vector,
+an encoder of pictures and the generator are a variational auto-encoder (Kingma, Welling: Auto-Encoding Variational
+Bayes, ICLR 2014): what is deployed starts from the mean of all styles.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from p2p_deploy import __version__
+from p2p_deploy.errors import DataError
+from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.generators import build_generator
+from p2p_deploy.generators.spade import SpadeBlock, Upsampling
+from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ModelSpec
+from trainers import vgg
+from trainers.discriminators import MultiScale, PatchGAN, pair
+from trainers.labelled import inputs_of, load, to_colours
+from trainers.launch import make_fabric
+from trainers.loop import Progress, fit, prepare_run
+from trainers.losses import feature_matching_loss, hinge_generator_loss, hinge_loss, kl_divergence
+from trainers.networks import init_weights
+from trainers.options import LoopOptions
+from trainers.schedule import Schedule
+from trainers.system import System
+
+FEATURE_MATCHING_WEIGHT = 10.0
+PERCEPTUAL_WEIGHT = 10.0
+KL_WEIGHT = 0.05
+# Two time scales: the discriminators learn faster, instead of more often (Heusel et al., NeurIPS 2017).
+LEARNING_RATE_G, LEARNING_RATE_D = 1e-4, 4e-4
+BETAS = (0.0, 0.9)
+SCALES = 2
+ENCODED_SIDE = 256  # pictures are encoded at one size, so that the encoder can end in a linear layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LoopOptions):
+    """How to train; see also ``LoopOptions``.
+
+    Attributes:
+        size: height of the training crops, pixels.
+        width: of them; None is as much as ``size``.
+        labels: how many classes the label maps have.
+        instances: whether the edges of instance maps are a further input.
+        ngf: a 16th of the width of the generator's widest layers; and width of the encoder's first layer.
+        ndf: width of the discriminators' first layer.
+        upsampling: ``normal`` doubles the size five times, ``more`` six and ``most`` seven times; None is normal below
+            512 pixels, more below 1024, and most from there on.
+        norm: what is modulated: ``instance``; or ``batch``, as published, for batches of many pictures, whose
+            statistics several GPUs share.
+        z_dim: length of the latent vector, 256 as published; 0 starts from the label map.
+        vgg: a file with the weights of torchvision's VGG19 for the perceptual loss; None leaves it out.
+    """
+
+    size: int = 256
+    width: int | None = None
+    labels: int = 35
+    instances: bool = True
+    ngf: int = 64
+    ndf: int = 64
+    upsampling: Upsampling | None = None
+    norm: Literal["instance", "batch"] = "instance"
+    z_dim: int = 0
+    vgg: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels < 1:
+            raise DataError(f"SPADE is for label maps and needs at least 1 class, got {self.labels}. Take pix2pixhd.")
+
+
+class Encoder(nn.Module):
+    """Pictures (N, 3, H, W) to the mean and the logarithm of the variance of their style, (N, z_dim) each.
+
+    Park et al., figure 14 of the appendix.
+    """
+
+    def __init__(self, width: int, z_dim: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for factor in (1, 2, 4, 8, 8, 8):
+            conv = nn.Conv2d(channels, factor * width, 3, stride=2, padding=1, bias=False)
+            layers += [spectral_norm(conv), nn.InstanceNorm2d(factor * width), nn.LeakyReLU(0.2)]
+            channels = factor * width
+        self.convs = nn.Sequential(*layers)
+        found = channels * (ENCODED_SIDE // 2**6) ** 2
+        self.mean, self.log_variance = nn.Linear(found, z_dim), nn.Linear(found, z_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at pictures of any size in [-1, 1]."""
+        x = self.convs(F.interpolate(x, (ENCODED_SIDE, ENCODED_SIDE), mode="bilinear")).flatten(1)
+        return self.mean(x), self.log_variance(x)
+
+
+class SPADE(System):
+    """The networks, their optimisers, and one step of training."""
+
+    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+        super().__init__(fabric, options, spec)
+        self.given = FrameModel(nn.Identity(), spec).values  # as when it is deployed
+        generator = init_weights(build_generator(spec.arch, spec.arch_kwargs))
+        for block in [module for module in generator.modules() if isinstance(module, SpadeBlock)]:
+            for conv in [getattr(block, name, None) for name in ("conv_0", "conv_1", "conv_s")]:
+                if conv is not None:
+                    spectral_norm(conv)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
+        self.G = self.add_network("G", generator)
+        channels = spec.arch_kwargs["in_channels"] + spec.output.channels
+        scales = [PatchGAN(channels, options.ndf, norm="instance", spectral=True, padding=2) for _ in range(SCALES)]
+        self.D = self.add_network("D", init_weights(MultiScale(scales)))
+        painters = ["G"]
+        if options.z_dim:
+            self.E = self.add_network("E", init_weights(Encoder(options.ngf, options.z_dim)))
+            painters.append("E")
+        self.perceptual = fabric.to_device(vgg.read_vgg(Path(options.vgg))) if options.vgg else None
+        self.add_optimizer("G", *painters, lr=LEARNING_RATE_G, betas=BETAS)
+        self.add_optimizer("D", "D", lr=LEARNING_RATE_D, betas=BETAS)
+
+    def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Generator first, then discriminators, on maps and the target; see ``Labelled``."""
+        *frames, real = batch
+        given = self.given(*frames)
+        losses: dict[str, Tensor] = {}
+        if "E" in self.networks:
+            mean, log_variance = self.E(real)
+            losses["G_kl"] = kl_divergence(mean, log_variance)
+            fake = self.G(given, mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance))
+        else:
+            fake = self.G(given)
+
+        with self.frozen("D"):
+            seen_fake = self.networks["D"](pair(given, fake))
+            with torch.no_grad():
+                seen_real = self.networks["D"](pair(given, real))
+        losses["G_gan"] = torch.stack([hinge_generator_loss(layers[-1]) for layers in seen_fake]).mean()
+        losses["G_features"] = feature_matching_loss([one[:-1] for one in seen_fake], [one[:-1] for one in seen_real])
+        loss_G = losses["G_gan"] + FEATURE_MATCHING_WEIGHT * losses["G_features"]
+        if self.perceptual:
+            with self.fabric.autocast():
+                losses["G_vgg"] = self.perceptual(fake, real)
+            loss_G = loss_G + PERCEPTUAL_WEIGHT * losses["G_vgg"]
+        if "G_kl" in losses:
+            loss_G = loss_G + KL_WEIGHT * losses["G_kl"]
+        self.descend("G", loss_G)
+
+        losses["D_fake"] = mean_over_scales(self.D(pair(given, fake.detach())), real=False)
+        losses["D_real"] = mean_over_scales(self.D(pair(given, real)), real=True)
+        self.descend("D", losses["D_fake"] + losses["D_real"])
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def show(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
+        """Labels in colours, output, target."""
+        return [to_colours(batch[0]), *self.compare(batch)]
+
+    def compare(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Output, in the mean of all styles, and target."""
+        return self.generator(self.given(*batch[:-1])), batch[-1]
+
+
+def mean_over_scales(seen: list[list[Tensor]], *, real: bool) -> Tensor:
+    """The hinge loss of the discriminators' logits."""
+    return torch.stack([hinge_loss(layers[-1], real) for layers in seen]).mean()
+
+
+def train(
+    data: Path,
+    run: Path,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    cancel: threading.Event | None = None,
+) -> Path:
+    """Train on label maps and pictures, see ``trainers.labelled``, and return the checkpoint, ``run/ckpt.pt``.
+
+    Raises like ``pix2pix.train``.
+    """
+    spec = make_spec(options)
+    fabric = make_fabric(options, run)
+    pictures = load(data, spec, options, fabric)
+    schedule = Schedule.plan(pictures.pictures, options, fabric.world_size)
+    torch.manual_seed(options.seed)
+    system = SPADE(fabric, options, spec)
+    if fabric.is_global_zero:
+        prepare_run(run, overwrite=overwrite, resume=resume)
+    fabric.barrier()
+    return fit(
+        fabric,
+        system,
+        pictures,
+        schedule=schedule,
+        options=options,
+        run=run,
+        training={"system": "spade", "pictures": pictures.pictures, "notices": notices(options)},
+        resume=resume,
+        on_progress=on_progress,
+        cancel=cancel or threading.Event(),
+    )
+
+
+def notices(options: Options) -> list[str]:
+    """What the user should know of what ``options`` leave out."""
+    return [] if options.vgg else [vgg.OFF]
+
+
+def make_spec(options: Options) -> ModelSpec:
+    """The ModelSpec of the generator that ``options`` describe.
+
+    Raises:
+        SpecError: the size does not suit the network, or there is no such network.
+    """
+    size = options.size, options.width or options.size
+    inputs, channels = inputs_of(options.labels, instances=options.instances)
+    upsampling = options.upsampling or ("normal" if min(size) < 512 else "more" if min(size) < 1024 else "most")
+    kwargs: dict[str, Any] = {
+        "in_channels": channels,
+        "out_channels": 3,
+        "ngf": options.ngf,
+        "upsampling": upsampling,
+        "norm": options.norm,
+    }
+    with torch.device("meta"):
+        generator: Any = build_generator("spade", kwargs)
+    if options.z_dim:
+        kwargs |= {"z_dim": options.z_dim, "base_size": [side // generator.size_multiple for side in size]}
+    return ModelSpec(
+        name="spade",
+        arch="spade",
+        arch_kwargs=kwargs,
+        inputs=inputs,
+        output=ImageSpec.for_channels(3),
+        size_multiple=generator.size_multiple,
+        min_size=generator.min_size,
+        train_size=size,
+        fixed_size=size if options.z_dim else None,
+        created_with=f"p2p-deploy {__version__}",
+    )
