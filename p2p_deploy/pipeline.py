@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from p2p_deploy import stages
+from p2p_deploy import latents, stages
 from p2p_deploy.backends.base import Backend, available_memory
 from p2p_deploy.devices import Device
 from p2p_deploy.fitting import Fit, Fitting
@@ -83,6 +83,7 @@ def run(
     """
     models = [model] if isinstance(model, Backend) else list(model)
     spec = models[0].spec
+    latents.refuse_pictures(spec)
     maps_of_instances = Path(instances) if instances is not None else None
     stages.check_instances(spec, Path(source), maps_of_instances)
     room = available_memory() // 2 // BYTES_PER_PIXEL if models[0].device == "cpu" else 2**40

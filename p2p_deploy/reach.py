@@ -17,11 +17,13 @@ def reach(spec: ModelSpec) -> int | None:
         Pixels, or None where that is not known or is the whole picture.
     """
     arguments = spec.arch_kwargs
-    # features are looked up place by place
-    arch = arguments.get("generator", "resnet") if spec.arch == "featured" else spec.arch
+    # features are looked up place by place, and a style is the same everywhere
+    arch = arguments.get("generator", "resnet") if spec.arch in ("featured", "styled") else spec.arch
     if arch == "unet":
-        # 4x4 with stride 2 reaches 1.5 positions, each way, at each of the scales 1, 2, 4, …
-        return int(3 * 2 ** arguments.get("num_downs", 8))
+        # 4x4 with stride 2 reaches 1.5 positions, each way, at each of the scales 1, 2, 4, … The neck's two 3x3 reach 1
+        # position at each of 2, 4, … and of 4, 8, …, in place of the encoder's.
+        each = 4.5 if arguments.get("neck", "none") == "pan" else 3
+        return int(each * 2 ** arguments.get("num_downs", 8))
     if arch == "resnet":
         downs, blocks = arguments.get("n_downs", 2), arguments.get("n_blocks", 9)
         scale = 2**downs

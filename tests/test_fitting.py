@@ -103,16 +103,16 @@ class TestPixels:
             np.testing.assert_array_equal(np.rint(whole[: picture[0], : picture[1]]), image)
 
 
-@pytest.mark.parametrize(
-    ("arch", "kwargs"),
-    [
-        ("resnet", {"n_blocks": 1, "norm": "batch", "ngf": 4}),
-        ("resnet", {"n_blocks": 3, "norm": "batch", "ngf": 4}),
-        ("resnet", {"n_blocks": 1, "n_downs": 3, "norm": "batch", "ngf": 4}),
-        ("unet", {"num_downs": 5, "ngf": 4}),
-    ],
-)
+REACHING = [
+    ("resnet", {"n_blocks": 1, "norm": "batch", "ngf": 4}),
+    ("resnet", {"n_blocks": 3, "norm": "batch", "ngf": 4}),
+    ("resnet", {"n_blocks": 1, "n_downs": 3, "norm": "batch", "ngf": 4}),
+    ("unet", {"num_downs": 5, "ngf": 4}),
+]
+
+
 class TestReach:
+    @pytest.mark.parametrize(("arch", "kwargs"), [*REACHING, ("unet", {"num_downs": 5, "ngf": 4, "neck": "pan"})])
     def test_nothing_further_away_matters(self, arch, kwargs):
         """Change one pixel: no output further away than the reach moves, and some output near it does."""
         import torch
@@ -134,6 +134,7 @@ class TestReach:
         assert furthest <= reach(spec_of(arch, **kwargs))
         assert furthest >= 6
 
+    @pytest.mark.parametrize(("arch", "kwargs"), REACHING)
     def test_tiles_that_overlap_by_it_are_exact(self, arch, kwargs):
         """The picture in tiles is the picture at once, to the last bit of what is written."""
         import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,13 @@ import numpy as np
 from p2p_deploy.errors import DataError, ItemFailed
 from p2p_deploy.media.images import read_image
 from p2p_deploy.media.maps import read_map
-from trainers.data import PairFiles, find_held_out, find_pairs, list_images, read_pair
+from trainers.data import PairFiles, find_held_out, find_pairs, list_images, match_names, read_pair
+from trainers.labelled import name_of
 from trainers.unaligned import find_domains
 
 SMALL = 64  # pixels, below which pictures are hardly worth training on
 FEW = 10  # pictures
+UNKNOWN = 255  # as a label, in many data sets
 
 
 @dataclass
@@ -52,7 +55,7 @@ def check(data: Path) -> Findings:
     train = data / "train"
     if any((data / f"train{side}").is_dir() for side in "AB"):
         findings = _domains(data)
-    elif (data / "train_label").is_dir():
+    elif (data / "train_label").is_dir() or (data / "train_A").is_dir():
         findings = _labels(data)
     elif train.is_dir() and not list_images(train) and any(path.is_dir() for path in train.iterdir()):
         findings = _classes(train)
@@ -132,29 +135,41 @@ def _pair(files: PairFiles) -> tuple[tuple[int, int], tuple[int, int]] | str:
 
 
 def _labels(data: Path) -> Findings:
-    """Label maps, pictures, and instances where they are: matched by the number of files and by size."""
-    findings = Findings("labels")
-    folders = {kind: data / f"train_{kind}" for kind in ("label", "img", "inst")}
-    found = {kind: list_images(folder) for kind, folder in folders.items() if folder.is_dir()}
-    for kind, files in found.items():
-        findings.pictures[f"train_{kind}"] = len(files)
-    if "img" not in found:
-        findings.problems.append(f"{folders['img']} does not exist. Expected the picture of each label map.")
-    if len({len(files) for files in found.values()}) > 1:
-        counts = ", ".join(f"{len(files)} in {folders[kind]}" for kind, files in found.items())
-        findings.problems.append(f"The folders hold different numbers of files: {counts}.")
-    _read_all(findings, lambda path: read_image(path)[0], found.get("img", []))
-
-    def numbers(path: Path) -> np.ndarray:
-        read = read_map(path)
-        findings.labels.update(np.unique(read).tolist())
-        return read
-
-    _read_all(findings, numbers, found["label"])
-    _read_all(findings, read_map, found.get("inst", []))
+    """Label maps, or pictures, with their targets, and instances where they are."""
+    of_maps = (data / "train_label").is_dir()
+    findings = Findings("labels" if of_maps else "pairs")
+    kinds = ("label", "inst", "img") if of_maps else ("A", "B")
+    for split in ("train", "val", "test"):
+        folders = {kind: data / f"{split}_{kind}" for kind in kinds}
+        there = [kind for kind, folder in folders.items() if folder.is_dir()]
+        if split != "train" and not {kinds[0], kinds[-1]} <= set(there):
+            continue
+        if kinds[-1] not in there:
+            findings.problems.append(f"{folders[kinds[-1]]} does not exist. Expected the picture of each input.")
+            continue
+        try:
+            found = match_names([folders[kind] for kind in there], name_of)
+        except DataError as exc:
+            findings.problems.append(str(exc))
+            continue
+        findings.pictures[split] = len(found)
+        for kind, files in zip(there, zip(*found, strict=True), strict=True):
+            read = functools.partial(_numbers, findings.labels) if kind == "label" else read_map
+            _read_all(findings, read if kind in ("label", "inst") else lambda path: read_image(path)[0], files)
     if findings.labels:
-        findings.remarks.append(f"Labels go from {min(findings.labels)} to {max(findings.labels)}.")
+        lowest, *_, largest = *sorted(findings.labels), max(findings.labels)
+        findings.remarks.append(f"Labels go from {lowest} to {largest}: train with --labels {largest + 1}.")
+        if largest == UNKNOWN and UNKNOWN - 1 not in findings.labels:
+            findings.remarks.append("255 often stands for what is unknown; a number after the last class saves memory.")
+        if not (data / "train_inst").is_dir():
+            findings.remarks.append("No instances in train_inst: train with --no-instances.")
     return findings
+
+
+def _numbers(seen: set[int], path: Path) -> np.ndarray:
+    found = read_map(path)
+    seen.update(np.unique(found).tolist())
+    return found
 
 
 def _classes(train: Path) -> Findings:

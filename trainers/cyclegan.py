@@ -25,7 +25,7 @@ from trainers.discriminators import PatchGAN
 from trainers.image_pool import ImagePool
 from trainers.launch import make_fabric
 from trainers.loop import Data, Progress, fit, prepare_run
-from trainers.losses import lsgan_loss
+from trainers.losses import consistency_loss, lsgan_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
 from trainers.schedule import Schedule
@@ -60,6 +60,7 @@ class CycleGAN(System):
     def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
         self.identity = options.identity
+        self.consistency = options.consistency
         self.G, self.F = (
             self.add_network(name, init_weights(build_generator(spec.arch, spec.arch_kwargs))) for name in ("G", "F")
         )
@@ -84,6 +85,11 @@ class CycleGAN(System):
             # G is given what is in B already, and should leave it alone
             losses["G_identity"] = F.l1_loss(self.G(real_B).float(), real_B) + F.l1_loss(self.F(real_A).float(), real_A)
             loss_G = loss_G + CYCLE_WEIGHT * self.identity * losses["G_identity"]
+        if self.consistency:
+            losses["G_consistency"] = consistency_loss(self.G, real_A, fake_B) + consistency_loss(
+                self.F, real_B, fake_A
+            )
+            loss_G = loss_G + self.consistency * losses["G_consistency"]
         self.descend("G", loss_G)
 
         loss_D = torch.zeros((), device=real_A.device)
@@ -158,6 +164,7 @@ def make_spec(options: Options) -> ModelSpec:
             n_blocks=options.n_blocks,
             dropout=False,
             direction=options.direction,
+            neck=options.neck,
         )
     )
     return described.with_changes(name="cyclegan", arch_kwargs={**described.arch_kwargs, "norm": "instance"})

@@ -1,7 +1,8 @@
 """pix2pixHD's feature encoder: what pictures of the same labels differ by, one vector for each instance.
 
 Wang et al. (CVPR 2018), section 3.4. It learns together with the generator. What is deployed has no picture to encode:
-it takes for each class the average of what the encoder found lately.
+it takes for each class the average of what the encoder found lately; or for a style, which is one vector for the whole
+picture, the average of all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from p2p_deploy.generators import ResNet
+from p2p_deploy.generators import ResNet, Styled
 
 WIDTH = 16
 # Of each class, the average forgets what is older than some hundred batches: by then the encoder is another one.
@@ -56,6 +57,42 @@ class FeatureEncoder(nn.Module):
         share = torch.where(seen, 1 / self.batches.clamp(1, MEMORY), 0)
         table = lookup.weight[:, :, 0, 0]
         table += share * (averages.T - table)
+
+
+class StyleEncoder(nn.Module):
+    """Pictures (N, 3, H, W) and instances (N, H, W, 1) to styles (N, S): the mean of the vectors of all instances.
+
+    Args:
+        style: S.
+        n_downs: how often the size is halved on the way.
+    """
+
+    batches: Tensor
+    mean: Tensor
+
+    def __init__(self, style: int, n_downs: int) -> None:
+        super().__init__()
+        self.network = ResNet(3, style, ngf=WIDTH, n_blocks=0, n_downs=n_downs)
+        self.register_buffer("batches", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(style))
+
+    def forward(self, pictures: Tensor, instances: Tensor | None) -> Tensor:
+        """Encode; without instances all of a picture is one."""
+        found = self.network(pictures)
+        if instances is None:
+            return found.mean(dim=(2, 3))
+        styles = []
+        for one, numbers in zip(found, instances, strict=True):  # a small thing says as much as a large one
+            places = torch.unique(numbers.long(), return_inverse=True)[1]
+            styles.append(average(one[None], places[None], int(places.max()) + 1)[0].mean(dim=0))
+        return torch.stack(styles).to(found.dtype)
+
+    @torch.no_grad()
+    def note(self, styles: Tensor, generator: Styled) -> None:
+        """Bring the style of what is deployed nearer to those of a batch, (N, S)."""
+        self.batches += 1
+        self.mean += (styles.float().mean(dim=0) - self.mean) / self.batches.clamp(max=MEMORY)
+        generator.set_average(self.mean)
 
 
 def average(features: Tensor, places: Tensor, count: int) -> tuple[Tensor, Tensor]:

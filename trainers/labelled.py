@@ -65,7 +65,12 @@ def find_labelled(data: Path, spec: ModelSpec, split: str = "train") -> list[tup
         elif (data / f"{split}_label").is_dir() and spec.input.kind == "image":
             hint = " For a map of labels, say how many there are with --labels."
         raise DataError(f"{missing} does not exist. Expected {', '.join(map(str, folders))}.{hint}")
-    return match_names(folders, lambda path: _CITYSCAPES.sub("", path.stem))
+    return match_names(folders, name_of)
+
+
+def name_of(path: Path) -> str:
+    """By what maps and pictures are matched: the name without suffix and without the endings of Cityscapes."""
+    return _CITYSCAPES.sub("", path.stem)
 
 
 def find_held_out(data: Path, spec: ModelSpec) -> list[tuple[Path, ...]]:

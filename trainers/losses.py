@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+CONSISTENCY_NOISE = 0.05  # its standard deviation; black and white are 2 apart
 GanLoss = Callable[[Tensor, bool], Tensor]
 
 
@@ -66,6 +67,21 @@ def feature_matching_loss(fake: Sequence[Sequence[Tensor]], real: Sequence[Seque
         for one, other in zip(fakes, reals, strict=True):
             total = total + F.l1_loss(one.float(), other.detach().float()) * 4 / len(fakes) / len(fake)
     return total
+
+
+def consistency_loss(generator: Callable[[Tensor], Tensor], given: Tensor, output: Tensor) -> Tensor:
+    """L1 between what a generator makes of the same pictures as they are, and flipped and with a little noise.
+
+    Laine, Aila: Temporal Ensembling for Semi-Supervised Learning (ICLR 2017), section 2.1, the Pi-model. It is not the
+    cycle's consistency.
+
+    Args:
+        generator: pictures to pictures.
+        given: (N, C, H, W) in [-1, 1].
+        output: (N, C', H, W), what the generator made of it.
+    """
+    other = given.flip(-1) + CONSISTENCY_NOISE * torch.randn_like(given)
+    return F.l1_loss(generator(other).flip(-1).float(), output.float())
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

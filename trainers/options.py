@@ -65,6 +65,10 @@ class LoopOptions:
         if not 0 <= self.ema < 1:
             raise DataError(f"ema must be from 0 to below 1, such as 0.999, got {self.ema}.")
 
+    def notices(self) -> list[str]:
+        """What the user should know of what these options leave out."""
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationOptions(LoopOptions):
@@ -77,6 +81,8 @@ class TranslationOptions(LoopOptions):
         num_downs: depth of a U-Net; None takes the deepest that fits the size, at most 8.
         n_blocks: residual blocks of a ResNet; None takes 9 from 256 pixels up and 6 below.
         direction: which side is the input of what is deployed.
+        neck: ``pan`` aggregates the paths of a U-Net's encoder before its decoder reads them.
+        consistency: weight of the loss between outputs for the same input in two augmentations; 0 leaves it out.
     """
 
     size: int = 256
@@ -85,3 +91,10 @@ class TranslationOptions(LoopOptions):
     num_downs: int | None = None
     n_blocks: int | None = None
     direction: Direction = "AtoB"
+    neck: Literal["none", "pan"] = "none"
+    consistency: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.consistency < 0:
+            raise DataError(f"consistency is a weight and must not be negative, got {self.consistency}.")

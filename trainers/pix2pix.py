@@ -25,7 +25,7 @@ from trainers.data import AlignedPairs, HeldOut, batch_of, find_held_out, find_p
 from trainers.discriminators import PatchGAN, pair
 from trainers.launch import make_fabric
 from trainers.loop import Data, Progress, fit, prepare_run
-from trainers.losses import bce_gan_loss
+from trainers.losses import bce_gan_loss, consistency_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
 from trainers.schedule import Schedule
@@ -61,6 +61,7 @@ class Pix2Pix(System):
         # The up-sampling variant is judged by four strided layers, as its reference implementation does.
         n_layers, norm = {"unet": (3, "batch"), "unet_upsample": (4, "instance"), "resnet": (3, "instance")}[spec.arch]
         channels = spec.input.channels + spec.output.channels
+        self.consistency = options.consistency
         self.G = self.add_network("G", init_weights(build_generator(spec.arch, spec.arch_kwargs)))
         self.D = self.add_network(
             "D",
@@ -82,13 +83,13 @@ class Pix2Pix(System):
         with self.frozen("D"):
             loss_G_gan = bce_gan_loss(self.networks["D"](pair(input_NCHW, output)), real=True)
         loss_G_l1 = F.l1_loss(output.float(), target)
-        self.descend("G", loss_G_gan + L1_WEIGHT * loss_G_l1)
-        return {
-            "D_real": loss_D_real.detach(),
-            "D_fake": loss_D_fake.detach(),
-            "G_gan": loss_G_gan.detach(),
-            "G_L1": loss_G_l1.detach(),
-        }
+        loss_G = loss_G_gan + L1_WEIGHT * loss_G_l1
+        losses = {"D_real": loss_D_real, "D_fake": loss_D_fake, "G_gan": loss_G_gan, "G_L1": loss_G_l1}
+        if self.consistency:
+            losses["G_consistency"] = consistency_loss(self.G, input_NCHW, output)
+            loss_G = loss_G + self.consistency * losses["G_consistency"]
+        self.descend("G", loss_G)
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def show(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Input, output, target."""
@@ -181,6 +182,10 @@ def make_spec(options: Options) -> ModelSpec:
         num_downs = options.num_downs or max(downs for downs in range(5, 9) if size % 2**downs == 0)
         multiple = smallest = 2**num_downs
         kwargs |= {"num_downs": num_downs}
+    if options.neck != "none":
+        if options.generator != "unet":
+            raise DataError(f"neck={options.neck} is for the generator unet, and this one is {options.generator}.")
+        kwargs |= {"neck": options.neck}
     return ModelSpec(
         name="pix2pix",
         arch=options.generator,

@@ -21,12 +21,12 @@ from p2p_deploy import __version__
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
 from p2p_deploy.frame_model import FrameModel
-from p2p_deploy.generators import Featured, build_generator
+from p2p_deploy.generators import Featured, Styled, build_generator
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.spec import ModelSpec
 from trainers import vgg
 from trainers.discriminators import MultiScale, PatchGAN, pair
-from trainers.features import FeatureEncoder
+from trainers.features import FeatureEncoder, StyleEncoder
 from trainers.labelled import inputs_of, load, to_colours
 from trainers.launch import make_fabric
 from trainers.loop import Progress, fit, prepare_run
@@ -61,6 +61,8 @@ class Options(LoopOptions):
         freeze_coarse: epochs for which it is left as it is.
         features: channels of an encoder of the target, constant over each instance, that are a further input while
             training; 3 as published, 0 leaves it out. What is deployed takes their averages for each class.
+        style: length of a style vector that an encoder finds in the target, which the norms of the residual blocks
+            follow (AdaIN); what is deployed takes the average; 0 leaves it out.
         vgg: a file with the weights of torchvision's VGG19 for the perceptual loss; None leaves it out.
     """
 
@@ -77,6 +79,7 @@ class Options(LoopOptions):
     coarse: str | None = None
     freeze_coarse: int = 10
     features: int = 0
+    style: int = 0
     vgg: str | None = None
 
     def __post_init__(self) -> None:
@@ -91,6 +94,16 @@ class Options(LoopOptions):
                 f"the whole generator, got coarse={self.coarse}. Leave one of them out."
             )
 
+        if self.style and (self.coarse or self.features):
+            raise DataError(
+                f"style={self.style} needs an encoder of its own that learns with the whole generator, got "
+                f"features={self.features}, coarse={self.coarse}. Leave one of them out."
+            )
+
+    def notices(self) -> list[str]:
+        """That the perceptual loss is off."""
+        return [] if self.vgg else [vgg.OFF]
+
 
 class Pix2PixHD(System):
     """The networks, their optimisers, and one step of training."""
@@ -101,7 +114,11 @@ class Pix2PixHD(System):
         self.given = FrameModel(nn.Identity(), spec).values  # as when it is deployed
         generator = init_weights(build_generator(spec.arch, spec.arch_kwargs))
         painters = ["G"]
-        if isinstance(generator, Featured):
+        if isinstance(generator, Styled):
+            self.styles = StyleEncoder(options.style, options.n_downs)
+            self.E = self.add_network("E", init_weights(self.styles))
+            painters.append("E")
+        elif isinstance(generator, Featured):
             self.lookup = generator.lookup
             nn.init.zeros_(self.lookup.weight)
             self.encoder = FeatureEncoder(options.labels, options.features, options.n_downs)
@@ -123,7 +140,11 @@ class Pix2PixHD(System):
         """Generator first, then discriminators, on maps or a picture, and last the target; see ``Labelled``."""
         *frames, real = batch
         given = self.given(*frames)
-        if "E" in self.networks:
+        if isinstance(self.generator, Styled):
+            style = self.E(real, frames[-1] if self.spec.input.kind == "labels" else None)
+            self.styles.note(style, self.generator)
+            fake = self.G(given, style)
+        elif "E" in self.networks:
             features = self.E(real, frames[-1])  # instances, or else labels
             self.encoder.note(features, frames[0], self.lookup)
             fake = self.G(given, features)
@@ -198,16 +219,11 @@ def train(
         schedule=schedule,
         options=options,
         run=run,
-        training={"system": "pix2pixhd", "pictures": pictures.pictures, "notices": notices(options)},
+        training={"system": "pix2pixhd", "pictures": pictures.pictures, "notices": options.notices()},
         resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),
     )
-
-
-def notices(options: Options) -> list[str]:
-    """What the user should know of what ``options`` leave out."""
-    return [] if options.vgg else [vgg.OFF]
 
 
 def make_spec(options: Options) -> ModelSpec:
@@ -230,6 +246,9 @@ def make_spec(options: Options) -> ModelSpec:
     if options.features:
         kwargs |= {"generator": arch, "classes": options.labels, "features": options.features}
         arch = "featured"
+    elif options.style:
+        kwargs |= {"generator": arch, "style": options.style}
+        arch = "styled"
     with torch.device("meta"):
         generator: Any = build_generator(arch, kwargs)
     return ModelSpec(

@@ -82,6 +82,10 @@ class Options(LoopOptions):
         if self.labels < 1:
             raise DataError(f"SPADE is for label maps and needs at least 1 class, got {self.labels}. Take pix2pixhd.")
 
+    def notices(self) -> list[str]:
+        """That the perceptual loss is off."""
+        return [] if self.vgg else [vgg.OFF]
+
 
 class Encoder(nn.Module):
     """Pictures (N, 3, H, W) to the mean and the logarithm of the variance of their style, (N, z_dim) each.
@@ -208,16 +212,11 @@ def train(
         schedule=schedule,
         options=options,
         run=run,
-        training={"system": "spade", "pictures": pictures.pictures, "notices": notices(options)},
+        training={"system": "spade", "pictures": pictures.pictures, "notices": options.notices()},
         resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),
     )
-
-
-def notices(options: Options) -> list[str]:
-    """What the user should know of what ``options`` leave out."""
-    return [] if options.vgg else [vgg.OFF]
 
 
 def make_spec(options: Options) -> ModelSpec:

@@ -101,8 +101,7 @@ class Doubts:
             return None
         return self._once(
             f"All outputs look alike at step {step} (they differ by {spread:.4f}, the targets by {expected:.4f}): the "
-            "generator has collapsed, unless that is what is wanted. Try another --seed, or more weight on the "
-            "reconstruction."
+            "generator has collapsed, unless that is what is wanted. Try another --seed."
         )
 
     def _once(self, sentence: str) -> str | None:

@@ -53,12 +53,7 @@ def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bo
 def open_models(
     path: Path, devices: list[str], *, rebuild: bool = False, trust_plan: bool = False
 ) -> Iterator[list[Backend]]:
-    """Open a model once for each device, to run it over pictures; several on the CPU share its cores.
-
-    Raises:
-        InputError: it takes no pictures; and whatever opening raises.
-    """
-    from p2p_deploy import latents
+    """Open a model once for each device; several on the CPU share its cores."""
     from p2p_deploy.backends import BACKENDS
     from p2p_deploy.backends.base import available_cores
 
@@ -66,11 +61,9 @@ def open_models(
     if devices.count("cpu") > 1 and BACKENDS.get(path.suffix.lower(), ("",))[0] == "onnxruntime":
         options["threads"] = max(1, available_cores() // devices.count("cpu"))
     with contextlib.ExitStack() as stack:
-        models = [
+        yield [
             stack.enter_context(
                 open_model(path, device, rebuild=rebuild, trust_plan=trust_plan, **(options if device == "cpu" else {}))
             )
             for device in devices
         ]
-        latents.refuse_pictures(models[0].spec)
-        yield models

@@ -23,6 +23,13 @@ class System(StrEnum):
 
     pix2pix = "pix2pix"
     cyclegan = "cyclegan"
+    pix2pixhd = "pix2pixhd"
+    spade = "spade"
+    gan = "gan"
+    cgan = "cgan"
+
+
+_LABELS = "pix2pixHD and SPADE"
 
 
 class Direction(StrEnum):
@@ -38,6 +45,29 @@ class Generator(StrEnum):
     unet = "unet"
     unet_upsample = "unet_upsample"
     resnet = "resnet"
+    local_enhancer = "local_enhancer"
+
+
+class Neck(StrEnum):
+    """What is between a U-Net's encoder and its decoder."""
+
+    none = "none"
+    pan = "pan"
+
+
+class Upsampling(StrEnum):
+    """How often SPADE doubles the size."""
+
+    normal = "normal"
+    more = "more"
+    most = "most"
+
+
+class Norm(StrEnum):
+    """Which norm is modulated."""
+
+    instance = "instance"
+    batch = "batch"
 
 
 class Precision(StrEnum):
@@ -70,7 +100,8 @@ def train(
         Path,
         typer.Argument(
             help="pix2pix: pairs side by side in DATA/train (or DATA itself), or DATA/A/train and DATA/B/train matched "
-            "by name; val or test beside train is measured. cyclegan: DATA/trainA and DATA/trainB."
+            "by name; val or test beside train is measured. cyclegan: DATA/trainA and DATA/trainB. pix2pixhd and "
+            "spade: DATA/train_label, train_inst and train_img. gan: DATA/train. cgan: DATA/train/CLASS."
         ),
     ],
     run: Annotated[
@@ -83,16 +114,17 @@ def train(
         int | None, typer.Option("--epochs", min=1, help="Passes over the data.  [default: 200]", show_default=False)
     ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", help="Side of the training crops, pixels; a multiple of 32.  [default: 256]")
+        int | None, typer.Option("--size", help="Side of the training crops, pixels; with --width their height.")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Pictures per step and device.  [default: 1]")
+        int | None, typer.Option("--batch", min=1, help="Pictures per step and device; default: 1, gan and cgan 64.")
     ] = None,
     generator: Annotated[
-        Generator | None, typer.Option("--generator", help="pix2pix: unet by default; cyclegan: resnet.")
+        Generator | None, typer.Option("--generator", help="pix2pix: unet by default; cyclegan and pix2pixhd: resnet.")
     ] = None,
     ngf: Annotated[
-        int | None, typer.Option("--ngf", min=1, help="Width of the first layer of the networks.  [default: 64]")
+        int | None,
+        typer.Option("--ngf", min=1, help="Width of the first layer of the networks; default: as published."),
     ] = None,
     ndf: Annotated[int | None, typer.Option("--ndf", min=1, help="The discriminators' own, where it differs.")] = None,
     num_downs: Annotated[
@@ -100,7 +132,7 @@ def train(
     ] = None,
     n_blocks: Annotated[
         int | None,
-        typer.Option("--n-blocks", min=1, help="Residual blocks of a ResNet; default: 9 from 256 pixels up."),
+        typer.Option("--n-blocks", min=1, help="Residual blocks of a ResNet; default: 9, and 6 below 256 pixels."),
     ] = None,
     dropout: Annotated[bool | None, typer.Option("--dropout/--no-dropout", help="In the generator.")] = None,
     input_channels: Annotated[
@@ -112,6 +144,73 @@ def train(
     ] = None,
     pool: Annotated[
         int | None, typer.Option("--pool", min=0, help="cyclegan: pictures that are remembered.  [default: 50]")
+    ] = None,
+    neck: Annotated[Neck | None, typer.Option("--neck", help="Between a U-Net's encoder and decoder.")] = None,
+    consistency: Annotated[
+        float | None,
+        typer.Option("--consistency", min=0.0, help="pix2pix, cyclegan: weight of augmentation consistency."),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", help="Of the crops; default: as much as --size.", rich_help_panel=_LABELS)
+    ] = None,
+    labels: Annotated[
+        int | None,
+        typer.Option(
+            "--labels", min=0, help="Classes of the maps; 0: pictures instead.  [default: 35]", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    instances: Annotated[
+        bool | None,
+        typer.Option("--instances/--no-instances", help="Take the edges of instance maps.", rich_help_panel=_LABELS),
+    ] = None,
+    vgg: Annotated[
+        str | None,
+        typer.Option("--vgg", metavar="FILE", help="Weights of VGG19, for perceptual loss.", rich_help_panel=_LABELS),
+    ] = None,
+    n_downs: Annotated[
+        int | None,
+        typer.Option(
+            "--n-downs", min=1, max=6, help="pix2pixhd: how often size halves.  [default: 4]", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    scales: Annotated[
+        int | None,
+        typer.Option(
+            "--scales", min=1, max=4, help="pix2pixhd: discriminators.  [default: 2]", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    coarse: Annotated[
+        str | None,
+        typer.Option(
+            "--coarse", metavar="FILE", help="pix2pixhd: what a local_enhancer begins with.", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    freeze_coarse: Annotated[
+        int | None,
+        typer.Option(
+            "--freeze-coarse", min=0, help="pix2pixhd: epochs it is left.  [default: 10]", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    features: Annotated[
+        int | None,
+        typer.Option("--features", min=0, help="pix2pixhd: channels of the feature encoder.", rich_help_panel=_LABELS),
+    ] = None,
+    style: Annotated[
+        int | None,
+        typer.Option("--style", min=0, help="pix2pixhd: length of a style, for AdaIN.", rich_help_panel=_LABELS),
+    ] = None,
+    upsampling: Annotated[
+        Upsampling | None,
+        typer.Option("--upsampling", help="spade; default: as the size needs.", rich_help_panel=_LABELS),
+    ] = None,
+    norm: Annotated[
+        Norm | None, typer.Option("--norm", help="spade: what is modulated.", rich_help_panel=_LABELS)
+    ] = None,
+    z_dim: Annotated[
+        int | None, typer.Option("--z-dim", min=0, help="spade: style, such as 256; gan, cgan: latent, 100 by default.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", help="gan, cgan: 1 for grey pictures, 3 for colour.  [default: 1]")
     ] = None,
     schedule: Annotated[
         Curve | None,
@@ -165,7 +264,7 @@ def train(
     """
     for module in ("torch", "lightning_fabric", "tensorboard", "torchmetrics"):
         require(module, "train", "Training")
-    trainer = importlib.import_module(f"trainers.{system.value}")
+    trainer = importlib.import_module("trainers.gan" if system is System.cgan else f"trainers.{system.value}")
 
     asked = {
         "steps": steps,
@@ -182,6 +281,23 @@ def train(
         "direction": direction,
         "identity": identity,
         "pool": pool,
+        "width": width,
+        "labels": labels,
+        "instances": instances,
+        "vgg": vgg,
+        "n_downs": n_downs,
+        "scales": scales,
+        "coarse": coarse,
+        "freeze_coarse": freeze_coarse,
+        "features": features,
+        "style": style,
+        "neck": neck,
+        "consistency": consistency,
+        "upsampling": upsampling,
+        "norm": norm,
+        "z_dim": z_dim,
+        "channels": channels,
+        "conditional": True if system is System.cgan else None,
         "schedule": schedule,
         "ema": ema,
         "accumulate": accumulate,
@@ -203,6 +319,8 @@ def train(
         option = "--" + name.replace("_", "-")
         raise typer.BadParameter(f"{system.value} has no such option", param_hint=f"'{option}'")
     options = trainer.Options(**given)
+    for notice in options.notices():
+        say(notice)
     with cancel_on_ctrl_c() as cancel, progress_bar(progress, system.value) as update:
 
         def report(now: Progress) -> None:

@@ -19,6 +19,7 @@ from p2p_deploy.generators.local_enhancer import LocalEnhancer
 from p2p_deploy.generators.mlp import MLP
 from p2p_deploy.generators.resnet import ResNet
 from p2p_deploy.generators.spade import Spade
+from p2p_deploy.generators.styled import Styled
 from p2p_deploy.generators.unet import UNet
 from p2p_deploy.generators.unet_upsample import UNetUpsample
 
@@ -28,6 +29,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
     "resnet": ResNet,
     "spade": Spade,
+    "styled": Styled,
     "unet": UNet,
     "unet_upsample": UNetUpsample,
 }
@@ -39,6 +41,7 @@ __all__ = [
     "LocalEnhancer",
     "ResNet",
     "Spade",
+    "Styled",
     "UNet",
     "UNetUpsample",
     "build_generator",

@@ -6,6 +6,7 @@ the generator takes the label map and, beside it, features that are constant ove
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,6 +17,16 @@ from p2p_deploy.generators.local_enhancer import LocalEnhancer
 from p2p_deploy.generators.resnet import ResNet
 
 Inner = Literal["resnet", "local_enhancer"]
+
+
+def make_inner(
+    generator: Inner, in_channels: int, out_channels: int, ngf: int, arguments: Mapping[str, Any]
+) -> ResNet | LocalEnhancer:
+    """The generator of that name. Raises SpecError where there is none, or like the generator itself."""
+    if generator not in get_args(Inner):
+        raise SpecError(f"generator must be one of {', '.join(get_args(Inner))}; got {generator!r}.")
+    made = ResNet if generator == "resnet" else LocalEnhancer
+    return made(in_channels, out_channels, ngf=ngf, **arguments)
 
 
 class Featured(nn.Module):
@@ -48,8 +59,6 @@ class Featured(nn.Module):
         **arguments: Any,
     ) -> None:
         classes = in_channels if classes is None else classes
-        if generator not in get_args(Inner):
-            raise SpecError(f"generator must be one of {', '.join(get_args(Inner))}; got {generator!r}.")
         if not 1 <= classes <= in_channels or not 1 <= features <= 1024:
             raise SpecError(
                 f"Features are looked up for 1 to all of the {in_channels} input channels and are 1 to 1024; got "
@@ -58,8 +67,7 @@ class Featured(nn.Module):
         super().__init__()
         self.lookup = nn.Conv2d(classes, features, 1, bias=False).requires_grad_(False)
         nn.init.zeros_(self.lookup.weight)
-        inner = ResNet if generator == "resnet" else LocalEnhancer
-        self.generator = inner(in_channels + features, out_channels, ngf=ngf, **arguments)
+        self.generator = make_inner(generator, in_channels + features, out_channels, ngf, arguments)
 
     @property
     def size_multiple(self) -> int:

@@ -11,11 +11,16 @@ and appendix 6.1.1.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
 from p2p_deploy.errors import SpecError
 from p2p_deploy.generators.norms import Norm, make_norm
+from p2p_deploy.generators.pan import PathAggregation
+
+Neck = Literal["none", "pan"]
 
 
 class Down(nn.Module):
@@ -54,6 +59,7 @@ class UNet(nn.Module):
     the num_downs - 5 ups that come after the innermost one, all 8 ngf wide. Convolutions have a bias where the norm is
     InstanceNorm, which has no shift of its own in the published code; the outermost up always has one. Height and width
     must be multiples of 2**num_downs. ``unet_256`` of the paper is num_downs=8, ngf=64; ``unet_128`` is num_downs=7.
+    With ``neck="pan"`` the decoder reads the encoder's features after a path aggregation, see ``pan``.
 
     Raises:
         SpecError: for a depth or width that does not make a U-Net.
@@ -68,11 +74,14 @@ class UNet(nn.Module):
         ngf: int = 64,
         norm: Norm = "batch",
         dropout: bool = True,
+        neck: Neck = "none",
     ) -> None:
         if not 5 <= num_downs <= 12:
             raise SpecError(f"A U-Net has 5 to 12 downs, got num_downs={num_downs}.")
         if ngf < 1:
             raise SpecError(f"ngf, the width of the first layer, must be at least 1, got {ngf}.")
+        if neck not in get_args(Neck):
+            raise SpecError(f"neck must be one of {', '.join(get_args(Neck))}; got {neck!r}.")
         super().__init__()
         self.num_downs = num_downs
         inner = num_downs - 1
@@ -88,6 +97,7 @@ class UNet(nn.Module):
             )
             for level in range(num_downs)
         )
+        self.neck = PathAggregation(width, norm) if neck == "pan" else None
         self.ups = nn.ModuleList(
             Up(
                 width[level] if level == inner else 2 * width[level],
@@ -115,6 +125,8 @@ class UNet(nn.Module):
         for down in self.downs:
             x = down(x)
             skips.append(x)
+        if self.neck is not None:
+            skips = self.neck(skips)
         x = self.ups[-1](skips.pop())
         for up in reversed(self.ups[:-1]):
             x = up(torch.cat([skips.pop(), x], dim=1))

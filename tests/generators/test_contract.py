@@ -18,6 +18,7 @@ VARIANTS = {
     "unet": {"num_downs": 5},
     "unet 7": {"num_downs": 7, "ngf": 2},
     "unet instance": {"num_downs": 5, "norm": "instance"},
+    "unet neck": {"num_downs": 5, "neck": "pan"},
     "unet none": {"num_downs": 5, "norm": "none"},
     "unet_upsample": {"num_downs": 5},
     "unet_upsample batch": {"num_downs": 6, "norm": "batch"},
@@ -31,6 +32,8 @@ VARIANTS = {
     "spade": {"norm": "batch"},
     "featured": {"n_blocks": 1},
     "featured local": {"generator": "local_enhancer", "classes": 1, "features": 2, "n_blocks": 1, "n_downs": 1},
+    "styled": {"n_blocks": 1},
+    "styled local": {"generator": "local_enhancer", "n_blocks": 1, "n_downs": 1, "n_local_blocks": 1},
 }
 
 

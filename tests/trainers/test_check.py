@@ -1,6 +1,7 @@
 """``p2p check``: each layout, and each thing that can be wrong with it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,12 +67,32 @@ def test_label_maps_say_which_labels_occur(tmp_path):
     findings = check(tmp_path)
     assert findings.labels == set(range(7))
     assert findings.problems == []
-    assert "Labels go from 0 to 6." in findings.remarks
+    assert "Labels go from 0 to 6: train with --labels 7." in findings.remarks
+    assert any("--no-instances" in remark for remark in findings.remarks)
     imwrite(tmp_path / "train_label" / "003.png", np.zeros((64, 64, 3), np.uint8) + np.uint8([1, 2, 3]))
+    write_images(tmp_path / "train_inst", photo_crops(10, 64)[..., :1])
+    (problem,) = check(tmp_path).problems
+    assert "003.png holds colours" in problem
     (tmp_path / "train_img" / "009.png").unlink()
-    problems = check(tmp_path).problems
-    assert "different numbers of files: 10 in" in problems[0]
-    assert "holds colours" in problems[1]
+    (problem,) = check(tmp_path).problems
+    assert "1 pictures have no counterpart of the same name" in problem
+    assert "009" in problem
+
+
+def test_an_unknown_label_is_worth_a_remark(tmp_path):
+    write_images(tmp_path / "train_img", photo_crops(2, 64))
+    for index, label in enumerate((3, 255)):
+        imwrite(tmp_path / "train_label" / f"{index:03d}.png", np.full((64, 64), label, np.uint8))
+    assert any("255 often stands for what is unknown" in remark for remark in check(tmp_path).remarks)
+
+
+def test_pictures_in_the_layout_of_pix2pixhd(tmp_path):
+    for kind in "AB":
+        write_images(tmp_path / f"train_{kind}", photo_crops(10, 64))
+    findings = check(tmp_path)
+    assert (findings.layout, findings.pictures, findings.problems) == ("pairs", {"train": 10}, [])
+    shutil.rmtree(tmp_path / "train_B")
+    assert "train_B does not exist" in check(tmp_path).problems[0]
 
 
 def test_classes_are_folders(tmp_path):

@@ -5,9 +5,9 @@ from label_data import CLASSES, differences, interrupted, make_data, read
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
 from p2p_deploy.export.exporter import export_checkpoint
-from p2p_deploy.generators import Featured, ResNet
+from p2p_deploy.generators import Featured, ResNet, Styled
 from trainers import pix2pixhd
-from trainers.features import FeatureEncoder, average
+from trainers.features import FeatureEncoder, StyleEncoder, average
 
 
 def options(**changes):
@@ -72,9 +72,11 @@ def test_a_step_moves_the_encoder_and_the_checkpoint_has_the_table(data, tmp_pat
     assert report.onnx.exists()
 
 
-def test_goes_on_to_the_same_bits(data, tmp_path):
-    whole = read(pix2pixhd.train(data, tmp_path / "whole", options(ema=0.9)))
-    parts = read(interrupted(pix2pixhd, data, tmp_path / "parts", options(ema=0.9), after=2))
+@pytest.mark.parametrize("changes", [{}, {"features": 0, "style": 4}], ids=["features", "style"])
+def test_goes_on_to_the_same_bits(data, tmp_path, changes):
+    chosen = options(ema=0.9, **changes)
+    whole = read(pix2pixhd.train(data, tmp_path / "whole", chosen))
+    parts = read(interrupted(pix2pixhd, data, tmp_path / "parts", chosen, after=2))
     assert differences(whole["generator"], parts["generator"]) == []
     assert differences(whole["state"], parts["state"]) == []
 
@@ -89,3 +91,40 @@ def test_a_local_enhancer_and_no_instances(data, tmp_path):
 def test_features_that_nothing_could_encode_are_refused(changes):
     with pytest.raises(DataError, match="features=3 need label maps"):
         options(**changes)
+
+
+class TestStyle:
+    def test_every_instance_counts_alike(self):
+        torch.manual_seed(0)
+        encoder = StyleEncoder(3, 2)
+        pictures, instances = torch.rand(2, 3, 16, 16), torch.zeros(2, 16, 16, 1, dtype=torch.int32)
+        instances[0, :, 12:] = 7
+        found = encoder.network(pictures)
+        styles = encoder(pictures, instances)
+        halves = found[0, :, :, :12].mean(dim=(1, 2)), found[0, :, :, 12:].mean(dim=(1, 2))
+        torch.testing.assert_close(styles[0], (halves[0] + halves[1]) / 2)
+        torch.testing.assert_close(styles[1], found[1].mean(dim=(1, 2)))
+        torch.testing.assert_close(encoder(pictures, None), found.mean(dim=(2, 3)))
+
+    def test_what_is_deployed_takes_the_mean_of_all(self):
+        encoder, generator = StyleEncoder(2, 2), Styled(3, ngf=2, n_blocks=1, style=2)
+        for styles in ([[1.0, 0.0], [3.0, 0.0]], [[5.0, 9.0], [7.0, 9.0]]):
+            encoder.note(torch.tensor(styles), generator)
+        assert all(norm.average.tolist() == [4.0, 4.5] for norm in generator.norms)
+
+    @pytest.mark.parametrize("changes", [{}, {"instances": False}, {"generator": "local_enhancer", "size": 64}])
+    def test_trains_and_is_exported(self, data, tmp_path, changes):
+        chosen = options(features=0, style=4, steps=2, **changes)
+        path = pix2pixhd.train(data, tmp_path / "run", chosen)
+        begun = pix2pixhd.train(data, tmp_path / "begun", options(features=0, style=4, steps=1, **changes))
+        encoders = [read(each)["state"]["system"]["networks"]["E"] for each in (path, begun)]
+        assert ".network.head.conv.weight" in differences(*encoders)
+        generator = load_checkpoint(path).generator
+        assert isinstance(generator, Styled)
+        assert generator.norms[0].average.abs().max() > 0
+        assert export_checkpoint(path, tmp_path / "styled.onnx").onnx.exists()
+
+    @pytest.mark.parametrize("changes", [{}, {"generator": "local_enhancer", "coarse": "x.pt", "features": 0}])
+    def test_a_style_beside_features_or_a_coarse_network_is_refused(self, changes):
+        with pytest.raises(DataError, match="style=4 needs an encoder of its own"):
+            options(style=4, **changes)

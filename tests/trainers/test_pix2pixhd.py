@@ -26,7 +26,7 @@ from trainers import pix2pixhd
 from trainers.discriminators import MultiScale, PatchGAN
 from trainers.launch import make_fabric
 from trainers.losses import feature_matching_loss
-from trainers.pix2pixhd import Options, make_spec, notices, sum_over_scales, train
+from trainers.pix2pixhd import Options, make_spec, sum_over_scales, train
 
 LOCAL = {"generator": "local_enhancer", "size": 64, "ngf": 2}
 
@@ -183,8 +183,8 @@ def test_pictures_to_pictures(tmp_path):
 
 
 def test_says_that_the_perceptual_loss_is_off(data, tmp_path):
-    assert notices(options(vgg="vgg.pth")) == []
-    (notice,) = notices(options())
+    assert options(vgg="vgg.pth").notices() == []
+    (notice,) = options().notices()
     assert "perceptual loss is off" in notice
     training = json.loads(read(train(data, tmp_path / "run", options(steps=1)))["training"])
     assert training["notices"] == [notice]

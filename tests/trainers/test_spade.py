@@ -25,7 +25,7 @@ from trainers import spade
 from trainers.launch import make_fabric
 from trainers.losses import hinge_generator_loss, kl_divergence
 from trainers.networks import plain
-from trainers.spade import SPADE, Encoder, Options, make_spec, mean_over_scales, notices, train
+from trainers.spade import SPADE, Encoder, Options, make_spec, mean_over_scales, train
 
 
 def options(**changes):
@@ -193,8 +193,8 @@ def test_a_network_with_a_style_is_exported_for_its_size(data, tmp_path):
 
 
 def test_says_that_the_perceptual_loss_is_off():
-    assert notices(options(vgg="vgg.pth")) == []
-    assert "perceptual loss is off" in notices(options())[0]
+    assert options(vgg="vgg.pth").notices() == []
+    assert "perceptual loss is off" in options().notices()[0]
 
 
 @pytest.mark.parametrize(
