@@ -52,6 +52,23 @@ def find_classes(data: Path, split: str = "train") -> dict[str, list[Path]]:
     return classes
 
 
+def find_held_out(data: Path, classes: list[str]) -> list[list[Path]]:
+    """The pictures of ``val``, else of ``test``, of each class, or of all where there are none; nothing without them.
+
+    Raises:
+        DataError: a class is missing, or there are no pictures.
+    """
+    split = next((split for split in ("val", "test") if (data / "train").is_dir() and (data / split).is_dir()), None)
+    if split is None:
+        return []
+    if not classes:
+        return [find_pictures(data, split)]
+    found = find_classes(data, split)
+    if list(found) != classes:
+        raise DataError(f"{data / split} has the classes {', '.join(found)}; expected {', '.join(classes)}.")
+    return list(found.values())
+
+
 def _folder(data: Path, split: str) -> Path:
     if not data.is_dir():
         raise DataError(f"{data} is not a folder. Expected pictures in {data / split}.")

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from p2p_deploy.generators import build_generator
 from p2p_deploy.spec import ModelSpec
 from trainers import pix2pix
-from trainers.data import batch_of, loader_of
+from trainers.data import HeldOut, batch_of, loader_of
 from trainers.discriminators import PatchGAN
 from trainers.image_pool import ImagePool
 from trainers.launch import make_fabric
@@ -30,7 +30,7 @@ from trainers.networks import init_weights
 from trainers.options import TranslationOptions
 from trainers.schedule import Schedule
 from trainers.system import System
-from trainers.unaligned import Unaligned, find_domains
+from trainers.unaligned import Unaligned, find_domains, find_held_out
 
 CYCLE_WEIGHT = 10.0
 IDENTITY_WEIGHT = 0.5  # of the cycle's; section 5.2, and the reference implementation for every data set
@@ -56,6 +56,8 @@ class Options(TranslationOptions):
 
 class CycleGAN(System):
     """Four networks; the generators learn together, then the discriminators."""
+
+    paired = False
 
     def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
@@ -107,8 +109,9 @@ class CycleGAN(System):
         fake_B, fake_A = G(batch[0]), back(batch[1])
         return [batch[0], fake_B, back(fake_B), batch[1], fake_A, G(fake_A)]
 
-    def compare(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Without pairs there is no one right answer."""
+    def compare(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What becomes of A, and B."""
+        return self.networks["G"](batch[0]), batch[1]
 
 
 def train(
@@ -126,9 +129,10 @@ def train(
     Raises like ``pix2pix.train``.
     """
     spec = make_spec(options)
-    domains = find_domains(data)
-    if options.direction == "BtoA":
-        domains = domains[1], domains[0]
+    domains, *held_out = (
+        found if options.direction == "AtoB" else (found[1], found[0])
+        for found in (find_domains(data), *find_held_out(data))
+    )
     fabric = make_fabric(options, run)
     dataset = Unaligned(*domains, options.size, options.seed)
     schedule = Schedule.plan(len(dataset), options, fabric.world_size)
@@ -142,7 +146,15 @@ def train(
     return fit(
         fabric,
         system,
-        Data(len(dataset), loader_of(dataset, fabric, options), preview),
+        Data(
+            len(dataset),
+            loader_of(dataset, fabric, options),
+            preview,
+            *(
+                HeldOut(Unaligned(*each, options.size, options.seed, augment=False), options.batch, fabric.device)
+                for each in held_out
+            ),
+        ),
         schedule=schedule,
         options=options,
         run=run,

@@ -23,8 +23,8 @@ from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.spec import ModelSpec
-from trainers.classes import Pictures, find_classes, find_pictures
-from trainers.data import batch_of, loader_of
+from trainers.classes import Pictures, find_classes, find_held_out, find_pictures
+from trainers.data import HeldOut, batch_of, loader_of
 from trainers.discriminators import MLPDiscriminator
 from trainers.launch import make_fabric
 from trainers.loop import Data, Progress, fit, prepare_run
@@ -64,6 +64,8 @@ class Options(LoopOptions):
 
 class GAN(System):
     """The networks, their optimisers, and one step of training."""
+
+    paired = False
 
     def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
@@ -109,8 +111,10 @@ class GAN(System):
         ]
         return [*columns, real]
 
-    def compare(self, batch: Preview) -> None:
-        """Of what is drawn from noise there is no one right answer."""
+    def compare(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """As many drawn as held out, of their classes."""
+        real, classes = batch
+        return self.generator(self.join(torch.randn(len(real), self.z_dim, device=real.device), classes)), real
 
 
 def train(
@@ -133,6 +137,7 @@ def train(
         names, files = list(found), list(found.values())
     else:
         files = [find_pictures(data)]
+    held_out = find_held_out(data, names)
     spec = make_spec(options, len(names))
     fabric = make_fabric(options, run)
     dataset = Pictures(files, options.size, options.channels)
@@ -146,7 +151,12 @@ def train(
     return fit(
         fabric,
         system,
-        Data(len(dataset), loader_of(dataset, fabric, options), preview),
+        Data(
+            len(dataset),
+            loader_of(dataset, fabric, options),
+            preview,
+            HeldOut(Pictures(held_out, options.size, options.channels), options.batch, fabric.device),
+        ),
         schedule=schedule,
         options=options,
         run=run,

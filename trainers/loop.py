@@ -28,6 +28,7 @@ from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import CheckpointError, DataError, Failed, OutputError
 from p2p_deploy.files import replacing
 from trainers import watch
+from trainers.judges import BETTER_WHEN_LESS, Judges
 from trainers.launch import LOGS
 from trainers.networks import plain
 from trainers.options import LoopOptions
@@ -40,7 +41,21 @@ CHECKPOINT, BEST = "ckpt.pt", "best.pt"
 EARLIER = "checkpoints"
 LOG_EVERY = 10
 # Options that a training may go on with otherwise than it began.
-MAY_CHANGE = frozenset(("steps", "epochs", "device", "workers", "save_every", "keep", "validate_every"))
+MAY_CHANGE = frozenset(
+    (
+        "steps",
+        "epochs",
+        "device",
+        "workers",
+        "save_every",
+        "keep",
+        "validate_every",
+        "inception",
+        "lpips",
+        "vgg",
+        "coarse",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -166,6 +181,7 @@ class _Run:
         self.measures: dict[str, float] = {}
         self.best: float | None = None
         self.doubts = watch.Doubts()
+        self.judges = Judges(options, paired=system.paired, device=fabric.device)
         self.rates = {name: [g["lr"] for g in o.param_groups] for name, o in system.optimizers.items()}
         self.average = (
             AveragedModel(system.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
@@ -257,14 +273,14 @@ class _Run:
         deployed = system.networks["G"] = plain(self.deployed)
         try:
             columns = watch.show(system, self.data.preview)
-            self.measures = watch.measure(system, self.data.held_out)
+            self.measures = watch.measure(system, self.data.held_out, self.judges)
         finally:
             system.networks["G"] = generator
         watch.write_samples(self.run / SAMPLES / f"step-{self.step:07d}.png", columns)
-        if self.measures:
+        if self.measures and self.judges.best:
             watch.log(self.fabric, self.run, {f"val_{k}": v for k, v in self.measures.items()}, self.step)
-            value = self.measures[self.options.best]
-            if self.best is None or (value < self.best) == (self.options.best in watch.BETTER_WHEN_LESS):
+            value = self.measures[self.judges.best]
+            if self.best is None or (value < self.best) == (self.judges.best in BETTER_WHEN_LESS):
                 self.best = value
                 save_checkpoint(self.run / BEST, system.spec, deployed, self._notes())
         return self.doubts.of_samples(columns, self.step)

@@ -33,7 +33,9 @@ class LoopOptions:
         save_every: steps between checkpoints.
         keep: how many checkpoints before the last one are kept.
         validate_every: steps between sample pictures and measures of held-out ones.
-        best: the measure of them by which ``best.pt`` is chosen.
+        best: the measure of them by which ``best.pt`` is chosen; None is L1, or without pairs the FID.
+        inception: a file with the weights of the Inception-v3 of FID and KID, which are measured too then.
+        lpips: a file with the weights of torchvision's VGG16 for LPIPS, which is measured too then.
         workers: processes that load pictures; None is none on the CPU, whose cores the networks need, and 4 for a GPU.
     """
 
@@ -53,7 +55,9 @@ class LoopOptions:
     save_every: int = 500
     keep: int = 0
     validate_every: int = 500
-    best: Literal["l1", "psnr", "ssim"] = "l1"
+    best: Literal["l1", "psnr", "ssim", "lpips", "fid", "kid"] | None = None
+    inception: str | None = None
+    lpips: str | None = None
     workers: int | None = None
 
     def __post_init__(self) -> None:

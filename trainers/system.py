@@ -20,6 +20,7 @@ class System(ABC):
     """The base of all systems. A subclass makes its networks and optimisers and says what a step is.
 
     Attributes:
+        paired: whether an input has one right answer.
         fabric: devices, precision and processes.
         options: of the loop.
         spec: what ``generator`` is.
@@ -30,6 +31,8 @@ class System(ABC):
         last: whether it is the last one, after which weights change.
         epoch: epochs done.
     """
+
+    paired = True
 
     def __init__(self, fabric: Fabric, options: LoopOptions, spec: ModelSpec) -> None:
         self.fabric = fabric
@@ -102,8 +105,8 @@ class System(ABC):
         """Columns of a sample picture, inputs first and targets last, each (N, C, H, W) in [-1, 1]."""
 
     @abstractmethod
-    def compare(self, batch: Any) -> tuple[Tensor, Tensor] | None:
-        """(outputs, targets) of a held-out batch in [-1, 1]; None where there is no one right answer."""
+    def compare(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """(outputs, targets) of a held-out batch in [-1, 1]; unless ``paired``, no two of them belong together."""
 
     def state(self) -> dict[str, Any]:
         """Everything that a training goes on from, tensors and plain values only."""

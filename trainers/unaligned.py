@@ -32,6 +32,14 @@ def find_domains(data: Path, split: str = "train") -> tuple[list[Path], list[Pat
     return domains[0], domains[1]
 
 
+def find_held_out(data: Path) -> list[tuple[list[Path], list[Path]]]:
+    """The domains of ``val``, else of ``test``; none where neither has both."""
+    for split in ("val", "test"):
+        if all((data / f"{split}{side}").is_dir() for side in "AB"):
+            return [find_domains(data, split)]
+    return []
+
+
 class Unaligned(Dataset[tuple[Tensor, Tensor]]):
     """Training crops of A and B, (3, S, S) float32 in [-1, 1] each, that have nothing to do with one another.
 

@@ -7,28 +7,39 @@ Large-Scale Image Recognition, ICLR 2015), whose weights are read from a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from p2p_deploy.checkpoints.reading import is_plain, read_file
-from p2p_deploy.errors import DataError
+from trainers.weights import read_weights
 
 # Convolutions up to relu5_1, each as many times as wide as the first; "M" halves the size.
-_LAYERS = (1, 1, "M", 2, 2, "M", 4, 4, 4, 4, "M", 8, 8, 8, 8, "M", 8)
+VGG19 = (1, 1, "M", 2, 2, "M", 4, 4, 4, 4, "M", 8, 8, 8, 8, "M", 8)
 # Where relu1_1, relu2_1 … relu5_1 are among the layers, as torchvision counts them, and what they weigh.
 WEIGHTS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
 # Of the pictures of ImageNet, from 0 to 1.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HINT = " Where torchvision is, torch.save(torchvision.models.{name}(weights='DEFAULT').state_dict(), FILE) writes them."
 OFF = (
-    "The perceptual loss is off, since no weights of VGG19 were given: pictures will be less good than published ones. "
-    "Where torchvision is, torch.save(torchvision.models.vgg19(weights='DEFAULT').state_dict(), FILE) writes them; "
-    "give FILE with --vgg."
+    "The perceptual loss is off, since no weights of VGG19 were given with --vgg: pictures will be less good than "
+    f"published ones.{HINT.format(name='vgg19')}"
 )
+
+
+def stack(layers: Sequence[int | str], width: int) -> nn.Sequential:
+    """3x3 convolutions, each with its ReLU, and pooling, numbered as in torchvision."""
+    found: list[nn.Module] = []
+    channels = 3
+    for layer in layers:
+        if isinstance(layer, str):
+            found.append(nn.MaxPool2d(2))
+        else:
+            found += [nn.Conv2d(channels, width * layer, 3, padding=1), nn.ReLU()]
+            channels = width * layer
+    return nn.Sequential(*found)
 
 
 class Perceptual(nn.Module):
@@ -43,15 +54,7 @@ class Perceptual(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for layer in _LAYERS:
-            if isinstance(layer, str):
-                layers.append(nn.MaxPool2d(2))
-            else:
-                layers += [nn.Conv2d(channels, width * layer, 3, padding=1), nn.ReLU()]
-                channels = width * layer
-        self.features = nn.Sequential(*layers)
+        self.features = stack(VGG19, width)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
@@ -80,27 +83,5 @@ class Perceptual(nn.Module):
 
 
 def read_vgg(path: Path) -> Perceptual:
-    """The loss with the weights of torchvision's VGG19, ``features.0.weight`` and so on; more may be in the file.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or holds more than weights.
-        DataError: it holds others.
-    """
-    contents = read_file(path)
-    weights: Mapping[str, Any] = contents if isinstance(contents, Mapping) else {}
-    first: Any = weights.get("features.0.weight")
-    width = len(first) if is_plain(first) and first.ndim else 1
-    with torch.device("meta"):
-        expected = Perceptual(width).state_dict()
-    for key, value in expected.items():
-        found: Any = weights.get(key)
-        shape = tuple(found.shape) if is_plain(found) else None
-        if shape != value.shape:
-            wrong = f"has the shape {shape} instead of {tuple(value.shape)}" if shape else "is missing"
-            raise DataError(
-                f"{path} holds no weights of torchvision's VGG19: {key} {wrong}. Write them where torchvision is with "
-                "torch.save(torchvision.models.vgg19(weights='DEFAULT').state_dict(), FILE)."
-            )
-    perceptual = Perceptual(width)
-    perceptual.load_state_dict({key: weights[key] for key in expected})
-    return perceptual.eval()
+    """The loss with the weights of torchvision's VGG19. Raises like ``read_weights``."""
+    return read_weights(path, Perceptual, "torchvision's VGG19", HINT.format(name="vgg19")).eval()

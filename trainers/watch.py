@@ -12,19 +12,17 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, MetricCollection
-from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from p2p_deploy.errors import Failed, OutputError
 from p2p_deploy.files import replacing
 from p2p_deploy.media.images import encode_image
 from p2p_deploy.pixels import to_channels
 from trainers.data import to_pixels
+from trainers.judges import Judges
 from trainers.launch import LOGS
 from trainers.system import System
 
 SAMPLES = "samples"
-BETTER_WHEN_LESS = ("l1",)
 # Outputs that differ from one another by less than this share of what their targets do have collapsed.
 COLLAPSED = 0.05
 FORMED = 200  # steps, before which outputs look alike because nothing has been learnt
@@ -133,32 +131,17 @@ def write_samples(path: Path, columns: list[Tensor]) -> None:
 
 
 @torch.no_grad()
-def measure(system: System, held_out: Iterable[Any]) -> dict[str, float]:
-    """L1 (of 255 levels), PSNR (dB) and SSIM between outputs and targets of held-out pictures; empty without any.
-
-    Wang et al.: Image Quality Assessment: From Error Visibility to Structural Similarity (2004).
-    """
-    metrics = MetricCollection(
-        {
-            # of this process only: the others do not measure
-            "l1": MeanAbsoluteError(sync_on_compute=False),
-            "psnr": PeakSignalNoiseRatio(data_range=255.0, sync_on_compute=False),
-            "ssim": StructuralSimilarityIndexMeasure(data_range=255.0, sync_on_compute=False),
-        }
-    ).to(system.fabric.device)
+def measure(system: System, held_out: Iterable[Any], judges: Judges) -> dict[str, float]:
+    """What the judges say of held-out pictures; empty without any."""
+    if judges.best is None:
+        return {}
     networks = [network for network in system.networks.values() if network.training]
     for network in networks:
         network.eval()
-    seen = False
     try:
         for batch in held_out:
-            both = system.compare(batch)
-            if both is None:
-                return {}
-            outputs, targets = ((each.float().clamp(-1, 1) + 1) * 127.5 for each in both)
-            metrics.update(outputs.contiguous(), targets.contiguous())
-            seen = True
+            judges.look(*system.compare(batch))
     finally:
         for network in networks:
             network.train()
-    return {name: float(value) for name, value in metrics.compute().items()} if seen else {}
+    return judges.decide()

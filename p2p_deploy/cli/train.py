@@ -92,6 +92,9 @@ class Measure(StrEnum):
     l1 = "l1"
     psnr = "psnr"
     ssim = "ssim"
+    lpips = "lpips"
+    fid = "fid"
+    kid = "kid"
 
 
 def train(
@@ -251,7 +254,13 @@ def train(
         int | None, typer.Option("--validate-every", min=1, help="Steps between samples and measures.  [default: 500]")
     ] = None,
     best: Annotated[
-        Measure | None, typer.Option("--best", help="What best.pt is chosen by, of held-out pictures.  [default: l1]")
+        Measure | None, typer.Option("--best", help="What best.pt is chosen by; default: l1, without pairs fid.")
+    ] = None,
+    inception: Annotated[
+        str | None, typer.Option("--inception", metavar="FILE", help="Weights of Inception-v3, to measure FID and KID.")
+    ] = None,
+    lpips: Annotated[
+        str | None, typer.Option("--lpips", metavar="FILE", help="Weights of VGG16, to measure LPIPS.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN/ckpt.pt, exactly.")] = False,
     overwrite: Overwrite = False,
@@ -312,6 +321,8 @@ def train(
         "keep": keep,
         "validate_every": validate_every,
         "best": best,
+        "inception": inception,
+        "lpips": lpips,
     }
     given = {name: getattr(value, "value", value) for name, value in asked.items() if value is not None}
     known = {field.name for field in dataclasses.fields(trainer.Options)}

@@ -1,8 +1,8 @@
 """A generator whose residual blocks are normalised as a style says: adaptive instance normalisation.
 
-Huang, Belongie: Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization (ICCV 2017), section 4. Scale
-and shift are linear in the style, as in Karras, Laine, Aila: A Style-Based Generator Architecture for GANs (CVPR 2019),
-section 2.
+Huang, Belongie: Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization (ICCV 2017), section 4.
+Scale and shift are linear in the style, as in Karras, Laine, Aila: A Style-Based Generator Architecture for Generative
+Adversarial Networks (CVPR 2019), section 2.
 """
 
 from __future__ import annotations

@@ -1,0 +1,75 @@
+"""Trainings on photographs: on pictures they never saw they come nearer, and with shuffled targets they do not."""
+
+import numpy as np
+import pytest
+from support import photo_crops, write_images
+
+import p2p_deploy
+from p2p_deploy.export.exporter import export_checkpoint
+from trainers import cyclegan, pix2pix
+
+PIX2PIX = {
+    "unet": {},
+    "unet_upsample": {"generator": "unet_upsample", "size": 64},
+    "resnet": {"generator": "resnet", "n_blocks": 2},
+    "neck": {"neck": "pan"},
+    "consistency": {"consistency": 10.0},
+}
+SMALL = {"size": 32, "ngf": 8, "batch": 4, "device": "cpu", "validate_every": 10**6, "save_every": 10**6}
+
+
+def error(checkpoint, inputs, targets):
+    """Mean L1 of what is exported, in levels of 255."""
+    report = export_checkpoint(checkpoint, checkpoint.with_suffix(".onnx"))
+    with p2p_deploy.load(report.onnx) as model:
+        return np.abs(model(inputs).astype(int) - targets).mean()
+
+
+@pytest.mark.parametrize("name", PIX2PIX)
+def test_pix2pix_learns_to_invert(name, tmp_path):
+    chosen = {**SMALL, **PIX2PIX[name]}
+    frames, held_out = photo_crops(12, chosen["size"] + 16), photo_crops(6, chosen["size"], seed=9)
+
+    def after(steps, targets):
+        data = tmp_path / f"{steps} {len(list(tmp_path.iterdir()))}"
+        write_images(data / "A" / "train", frames)
+        write_images(data / "B" / "train", targets)
+        options = pix2pix.Options(**chosen, steps=steps)
+        return error(pix2pix.train(data, data / "run", options), held_out, 255 - held_out.astype(int))
+
+    untrained, learnt = after(1, 255 - frames), after(150, 255 - frames)
+    shuffled = after(150, 255 - np.roll(frames, 5, axis=0))
+    assert learnt < 0.7 * untrained
+    assert learnt < 0.8 * shuffled
+
+
+@pytest.mark.parametrize("generator", ["resnet", "unet"])
+def test_cyclegan_learns_the_tone_of_the_other_domain(generator, tmp_path):
+    """Red pictures and blue ones of other crops; where both domains hold both kinds, there is nothing to learn."""
+    red, blue = np.array([1.0, 0.5, 0.3]), np.array([0.3, 0.5, 1.0])
+
+    def toned(pictures, tone):
+        return (pictures * tone).astype(np.uint8)
+
+    one, other, held_out = (photo_crops(count, 48, seed=seed) for count, seed in ((24, 0), (24, 1), (6, 9)))
+    inputs, targets = (toned(held_out[:, :32, :32], tone) for tone in (red, blue))
+
+    def after(steps, *domains):
+        data = tmp_path / f"{steps} {len(list(tmp_path.iterdir()))}"
+        for side, pictures in zip("AB", domains, strict=True):
+            write_images(data / f"train{side}", pictures)
+        options = cyclegan.Options(**{**SMALL, "batch": 2}, generator=generator, n_blocks=2, steps=steps)
+        return error(cyclegan.train(data, data / "run", options), inputs, targets.astype(int))
+
+    domains = toned(one, red), toned(other, blue)
+    untrained, learnt = after(1, *domains), after(STEPS, *domains)
+    halves = [np.concatenate([each[:12] for each in domains]), np.concatenate([each[12:] for each in domains])]
+    mixed = after(STEPS, *halves)
+    itself = np.abs(inputs.astype(int) - targets).mean()
+    print(generator, untrained, learnt, mixed, itself)
+    assert learnt < 0.7 * untrained
+    assert learnt < 0.7 * mixed
+    assert learnt < 0.7 * itself
+
+
+STEPS = 300
