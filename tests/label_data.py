@@ -106,3 +106,16 @@ def tiny_vgg(path: Path, width: int = 2) -> Path:
     torch.manual_seed(0)
     torch.save({**Perceptual(width).state_dict(), "classifier.0.weight": torch.zeros(2, 2)}, path)
     return path
+
+
+def assert_same_gradients(one: dict, other: dict) -> None:
+    """What Adam remembers of the first step is half of the gradients; the weights themselves move by their signs."""
+    optimizers = other["state"]["system"]["optimizers"]
+    assert optimizers.keys() == {"D", "G"}
+    for network in optimizers:
+        moments = [saved["state"]["system"]["optimizers"][network]["state"] for saved in (one, other)]
+        assert moments[0].keys() == moments[1].keys()
+        largest = max(float(state["exp_avg"].abs().max()) for state in moments[1].values())
+        for key, state in moments[1].items():
+            difference = float((moments[0][key]["exp_avg"] - state["exp_avg"]).abs().max())
+            assert difference < 0.01 * largest, (network, key, difference / largest)

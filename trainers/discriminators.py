@@ -65,6 +65,30 @@ class PatchGAN(nn.Module):
         return self.features(input_and_output)[-1]
 
 
+class StridedPatchGAN(nn.Module):
+    """(N, in_channels, H, W) to logits (N, 1, H/16, W/16), each of which sees 94 x 94 pixels.
+
+    Of the PyTorch-GAN collection: four 4x4 convolutions with stride 2, InstanceNorm after all but the first; then one
+    of stride 1, with a row and a column of zeros more at the top and the left, which make up for the even kernel.
+
+    Args:
+        in_channels: channels of input and output picture together.
+        ndf: width of the first layer.
+    """
+
+    def __init__(self, in_channels: int, ndf: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for level in range(4):
+            layers.append(nn.Conv2d(ndf * 2 ** (level - 1) if level else in_channels, ndf * 2**level, 4, 2, 1))
+            layers += [make_norm("instance" if level else "none", ndf * 2**level), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.ZeroPad2d((1, 0, 1, 0)), nn.Conv2d(8 * ndf, 1, 4, 1, 1, bias=False))
+
+    def forward(self, input_and_output: Tensor) -> Tensor:
+        """Judge pairs, concatenated along the channels."""
+        return self.layers(input_and_output)
+
+
 class MultiScale(nn.Module):
     """Several PatchGANs of the same make, each on a picture half as large as the one before it.
 

@@ -85,7 +85,7 @@ class GAN(System):
     def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Discriminator first, then generator, on pictures (N, C, S, S) and their classes (N,)."""
         real, classes = batch
-        fake = self.G(self.join(torch.randn(len(real), self.z_dim, device=real.device), classes))
+        fake = self.G(self.join(self.noise(len(real), self.z_dim), classes))
 
         loss_D_fake = bce_gan_loss(self.D(fake.detach(), classes), real=False)
         loss_D_real = bce_gan_loss(self.D(real, classes), real=True)

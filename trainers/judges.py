@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchmetrics
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanMetric, Metric
-from torchmetrics.image import (
-    FrechetInceptionDistance,
-    KernelInceptionDistance,
-    PeakSignalNoiseRatio,
-    StructuralSimilarityIndexMeasure,
-)
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import DataError
@@ -100,7 +98,7 @@ class Judges:
     """
 
     def __init__(self, options: LoopOptions, *, paired: bool, device: torch.device) -> None:
-        alone = {"sync_on_compute": False}
+        alone: dict[str, Any] = {"sync_on_compute": False}
         self._pixels: dict[str, Metric] = {}
         if paired:
             self._pixels = {
@@ -119,7 +117,8 @@ class Judges:
                     "fid": FrechetInceptionDistance(feature=network, **alone),
                     "kid": KernelInceptionDistance(feature=network, subset_size=KID_SUBSET, **alone),
                 }
-        self._all = nn.ModuleList([*self._pixels.values(), self._mean, *self._distances.values()]).to(device)
+        for metric in (*self._pixels.values(), self._mean, *self._distances.values()):
+            metric.to(device)
         names = [*self._pixels, *(["lpips"] if self._lpips else []), *self._distances]
         if options.best and options.best not in names:
             raise DataError(
@@ -161,6 +160,6 @@ class Judges:
             value = metric.compute()
             found[name] = float(value[0] if isinstance(value, tuple) else value)
         self._seen = 0
-        for metric in self._all:
+        for metric in (*self._pixels.values(), self._mean, *self._distances.values()):
             metric.reset()
         return found

@@ -215,6 +215,7 @@ class _Run:
         system, options = self.system, self.options
         batch = next(batches)  # first, because making the loader's iterator draws random numbers
         torch.manual_seed(_seed(options.seed, self.step, self.fabric.global_rank))
+        system.shared.manual_seed(_seed(options.seed, self.step))
         factor = self.schedule.learning_rate_factor(self.step)
         for name, optimizer in system.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):

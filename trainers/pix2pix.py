@@ -13,16 +13,17 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from p2p_deploy import __version__
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
+from p2p_deploy.generators.norms import Norm
 from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.spec import MAX_SIDE, ModelSpec
 from trainers.data import AlignedPairs, HeldOut, batch_of, find_held_out, find_pairs, loader_of
-from trainers.discriminators import PatchGAN, pair
+from trainers.discriminators import PatchGAN, StridedPatchGAN, pair
 from trainers.launch import make_fabric
 from trainers.loop import Data, Progress, fit, prepare_run
 from trainers.losses import bce_gan_loss, consistency_loss
@@ -44,11 +45,13 @@ class Options(TranslationOptions):
     Attributes:
         generator: ``unet`` with BatchNorm; ``unet_upsample`` with InstanceNorm and a head that up-samples; ``resnet``
             with InstanceNorm.
+        norm: of both networks; None is BatchNorm with a ``unet`` and InstanceNorm otherwise.
         dropout: dropout in the generator, while training only.
         input_channels: 3 for colour, 1 for grey inputs.
     """
 
     generator: Literal["unet", "unet_upsample", "resnet"] = "unet"
+    norm: Norm | None = None
     dropout: bool = True
     input_channels: int = 3
 
@@ -58,15 +61,14 @@ class Pix2Pix(System):
 
     def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
-        # The up-sampling variant is judged by four strided layers, as its reference implementation does.
-        n_layers, norm = {"unet": (3, "batch"), "unet_upsample": (4, "instance"), "resnet": (3, "instance")}[spec.arch]
-        channels = spec.input.channels + spec.output.channels
+        channels, ndf = spec.input.channels + spec.output.channels, options.ndf or options.ngf
         self.consistency = options.consistency
         self.G = self.add_network("G", init_weights(build_generator(spec.arch, spec.arch_kwargs)))
-        self.D = self.add_network(
-            "D",
-            init_weights(PatchGAN(channels, options.ndf or options.ngf, n_layers, norm)),  # type: ignore[arg-type]
-        )
+        if spec.arch == "unet_upsample":  # as its reference implementation does
+            judge: nn.Module = StridedPatchGAN(channels, ndf)
+        else:
+            judge = PatchGAN(channels, ndf, norm=options.norm or ("batch" if spec.arch == "unet" else "instance"))
+        self.D = self.add_network("D", init_weights(judge))
         self.add_optimizer("G", "G", lr=LEARNING_RATE, betas=BETAS)
         self.add_optimizer("D", "D", lr=LEARNING_RATE, betas=BETAS)
 
@@ -167,8 +169,6 @@ def make_spec(options: Options) -> ModelSpec:
     size = options.size
     if not 32 <= size <= MAX_SIDE or size % 32:
         raise DataError(f"The training size must be a multiple of 32 pixels from 32 up, got {size}.")
-    if options.generator == "unet_upsample" and size < 64:
-        raise DataError(f"The discriminator of unet_upsample sees nothing in pictures below 64 pixels, got {size}.")
     kwargs: dict[str, Any] = {
         "in_channels": options.input_channels,
         "out_channels": 3,
@@ -182,6 +182,8 @@ def make_spec(options: Options) -> ModelSpec:
         num_downs = options.num_downs or max(downs for downs in range(5, 9) if size % 2**downs == 0)
         multiple = smallest = 2**num_downs
         kwargs |= {"num_downs": num_downs}
+    if options.norm:
+        kwargs |= {"norm": options.norm}
     if options.neck != "none":
         if options.generator != "unet":
             raise DataError(f"neck={options.neck} is for the generator unet, and this one is {options.generator}.")

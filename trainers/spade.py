@@ -122,8 +122,6 @@ class SPADE(System):
             for conv in [getattr(block, name, None) for name in ("conv_0", "conv_1", "conv_s")]:
                 if conv is not None:
                     spectral_norm(conv)
-        if fabric.world_size > 1 and fabric.device.type == "cuda":
-            generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
         self.G = self.add_network("G", generator)
         channels = spec.arch_kwargs["in_channels"] + spec.output.channels
         scales = [PatchGAN(channels, options.ndf, norm="instance", spectral=True, padding=2) for _ in range(SCALES)]
@@ -144,7 +142,7 @@ class SPADE(System):
         if "E" in self.networks:
             mean, log_variance = self.E(real)
             losses["G_kl"] = kl_divergence(mean, log_variance)
-            fake = self.G(given, mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance))
+            fake = self.G(given, mean + self.noise(*mean.shape) * torch.exp(0.5 * log_variance))
         else:
             fake = self.G(given)
 

@@ -30,6 +30,7 @@ class System(ABC):
         first: whether this batch is the first one of a step.
         last: whether it is the last one, after which weights change.
         epoch: epochs done.
+        shared: random numbers that are the same in every process.
     """
 
     paired = True
@@ -43,6 +44,7 @@ class System(ABC):
         self.pools: dict[str, ImagePool] = {}
         self.first = self.last = True
         self.epoch = 0
+        self.shared = torch.Generator()
         self._wrapped: dict[str, Any] = {}
 
     @property
@@ -54,6 +56,8 @@ class System(ABC):
         """Take charge of a network; what is returned is to be called where its weights learn."""
         if self.options.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":  # one picture a process has no statistics
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.networks[name] = network
         called: Any = torch.compile(network) if self.options.compile else network
         self._wrapped[name] = self.fabric.setup_module(called)
@@ -65,6 +69,12 @@ class System(ABC):
         self.optimizers[name] = self.fabric.setup_optimizers(
             torch.optim.Adam(weights, lr, betas, fused=self.options.fused)
         )
+
+    def noise(self, rows: int, length: int) -> Tensor:
+        """(rows, length) of N(0, 1): of each process its share of what a single one would draw for all."""
+        together = torch.randn(rows * self.fabric.world_size, length, generator=self.shared)
+        first = rows * self.fabric.global_rank
+        return together[first : first + rows].to(self.fabric.device)
 
     def descend(self, optimizer: str, loss: Tensor, leave: Iterable[nn.Parameter] = ()) -> None:
         """Add the gradients of ``loss`` and, with the last batch of a step, change the weights, but not ``leave``."""

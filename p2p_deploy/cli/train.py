@@ -64,10 +64,11 @@ class Upsampling(StrEnum):
 
 
 class Norm(StrEnum):
-    """Which norm is modulated."""
+    """Of the networks."""
 
-    instance = "instance"
     batch = "batch"
+    instance = "instance"
+    none = "none"
 
 
 class Precision(StrEnum):
@@ -207,7 +208,7 @@ def train(
         typer.Option("--upsampling", help="spade; default: as the size needs.", rich_help_panel=_LABELS),
     ] = None,
     norm: Annotated[
-        Norm | None, typer.Option("--norm", help="spade: what is modulated.", rich_help_panel=_LABELS)
+        Norm | None, typer.Option("--norm", help="pix2pix: of both networks; spade: what is modulated.")
     ] = None,
     z_dim: Annotated[
         int | None, typer.Option("--z-dim", min=0, help="spade: style, such as 256; gan, cgan: latent, 100 by default.")

@@ -22,7 +22,11 @@ def inception(tmp_path_factory):
     """Random weights by the names of the published file, and its classifier."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    weights = {key: value for key, value in Inception().state_dict().items() if "num_batches" not in key}
+    network = Inception()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):  # so that features are not all but nothing
+            nn.init.kaiming_normal_(layer.weight)
+    weights = {key: value for key, value in network.state_dict().items() if "num_batches" not in key}
     torch.save({**weights, "fc.weight": torch.zeros(1008, 2048)}, path)
     return path
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from trainers.discriminators import PatchGAN
+from trainers.discriminators import PatchGAN, StridedPatchGAN
 from trainers.losses import bce_gan_loss, feature_matching_loss, hinge_loss, kl_divergence, lsgan_loss
 from trainers.networks import init_weights, plain, settle
 from trainers.options import LoopOptions
@@ -90,13 +90,16 @@ def test_weights_under_a_norm_become_plain_and_give_the_same(spectral, norm):
         assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=0.3)
 
 
-def test_four_strided_layers_see_142_pixels_and_give_a_sixteenth():
-    network = PatchGAN(1, ndf=2, n_layers=4, norm="none").eval()
-    x = torch.zeros(1, 1, 512, 512, requires_grad=True)
+def test_four_strided_layers_and_a_head_give_a_sixteenth_and_see_94_pixels():
+    network = StridedPatchGAN(1, ndf=2).eval()
+    for norm in [layer for layer in network.layers if isinstance(layer, torch.nn.InstanceNorm2d)]:
+        norm.eval().forward = lambda x: x  # statistics of the picture see all of it
+    x = torch.zeros(1, 1, 256, 256, requires_grad=True)
     output = network(x)
-    assert output.shape[-1] == 512 // 16 - 2
-    output[0, 0, 15, 15].backward()
-    assert (x.grad[0, 0].abs() > 0).any(dim=0).sum() == 142
+    assert output.shape == (1, 1, 16, 16)
+    output[0, 0, 8, 8].backward()
+    seen = x.grad[0, 0].abs() > 0
+    assert seen.any(dim=0).sum() == seen.any(dim=1).sum() == 94
 
 
 def test_the_learning_rate_is_constant_then_falls_in_a_straight_line():

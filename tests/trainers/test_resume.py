@@ -1,13 +1,12 @@
 """Trainings that are interrupted and go on, average weights, add up gradients, and share steps among processes."""
 
 import itertools
-import subprocess
-import sys
 import threading
 
 import pytest
 import torch
-from support import ROOT, photo_crops, write_images
+from label_data import assert_same_gradients
+from support import photo_crops, write_images
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import CheckpointError, DataError, DeviceError, Failed, OutputError
@@ -88,17 +87,6 @@ def test_what_is_added_up_is_a_larger_batch(data, tmp_path):
     assert_same_gradients(parts, large)
     with pytest.raises(AssertionError):
         assert_same_gradients(half, large)
-
-
-def assert_same_gradients(one, other):
-    """What Adam remembers of the first step is half of the gradients; the weights themselves move by their signs."""
-    for network in ("D", "G"):
-        moments = [saved["state"]["system"]["optimizers"][network]["state"] for saved in (one, other)]
-        assert moments[0].keys() == moments[1].keys()
-        largest = max(float(state["exp_avg"].abs().max()) for state in moments[1].values())
-        for key, state in moments[1].items():
-            difference = float((moments[0][key]["exp_avg"] - state["exp_avg"]).abs().max())
-            assert difference < 0.01 * largest, (network, key, difference / largest)
 
 
 def test_the_average_of_the_weights_is_deployed(data, tmp_path):
@@ -198,26 +186,3 @@ def test_a_pool_gives_half_of_what_comes_and_keeps_as_many_as_it_may():
     assert len(pool.state()) == 10
     none = ImagePool(0)
     assert float(none.exchange(torch.ones(1, 1, 1, 1))) == 1
-
-
-def test_two_processes_take_the_step_of_one(data, tmp_path):
-    """Over gloo, started by the command itself and by torchrun; without BatchNorm and dropout it is the same step."""
-    common = ["train", "pix2pix", str(data), "--device", "cpu", "--size", "64", "--ngf", "4", "--steps", "1"]
-    common += ["--generator", "resnet", "--no-dropout", "--no-progress"]
-    python, torchrun = [sys.executable], [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    runs = {
-        "one": [*python, "-m", "p2p_deploy", *common, "--batch", "4"],
-        "two": [*python, "-m", "p2p_deploy", *common, "--batch", "2", "--devices", "2"],
-        "torchrun": [*torchrun, "-m", "p2p_deploy", *common, "--batch", "2"],
-    }
-    saved = {}
-    for name, command in runs.items():
-        environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
-        result = subprocess.run(
-            [*command, "-o", str(tmp_path / name)], capture_output=True, text=True, env=environment, timeout=200
-        )
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.count("checkpoint: ") == 1
-        saved[name] = contents(tmp_path / name / "ckpt.pt")
-    for name in ("two", "torchrun"):
-        assert_same_gradients(saved[name], saved["one"])
