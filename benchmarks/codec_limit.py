@@ -40,7 +40,7 @@ CASES = (
     (256, ".jpg", ".jpg", 3000),
     (1080, ".jpg", ".png", 60),
     (1080, ".png", ".png", 60),
-    (1080, ".jpg", ".jpg", 200),
+    (1080, ".jpg", ".jpg", 600),
 )
 QUALITY = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95], ".png": []}
 

@@ -24,8 +24,9 @@ MOST = 32  # images in a batch, where nobody says how many
 # time on having memory cleared: large pictures keep a device busy in small batches.
 SLOT_BYTES = 2**25
 _TRIED = 8  # batch sizes up to this are all tried, where a batch takes less than _CHEAP
-_CHEAP = 0.1  # seconds
+_CHEAP = 0.4  # seconds
 _LONG, _MUCH = 0.02, 8  # by turns: from so many seconds a batch on, and where codecs take so much less than the network
+_NEAR, _WIDE = 1.03, 0.5  # as good as the best; seconds in a batch, beyond which none is larger for nothing
 _TOO_SHORT = 0.01  # seconds in a batch, below which handing it round costs more than computing it
 _ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
 
@@ -34,8 +35,8 @@ class BatchSize:
     """How many images are computed at once: as asked, or what turns out to be quickest.
 
     It begins with one and doubles, on the images of the run themselves. Up to 8 every size is tried where that is
-    quick, from there on only as long as it gains; then the smallest is kept that comes within 2 % of the best and takes
-    10 ms.
+    quick, from there on only as long as it gains; then the largest is kept that comes within 3 % of the best and takes
+    at most half a second, since what goes on between batches is seldom then. It takes at least 10 ms.
 
     Attributes:
         asked: what the user wants, or None.
@@ -64,7 +65,8 @@ class BatchSize:
             self.now = 2 * count
         else:
             quickest = min(best.values())
-            self.now = min(size for size, each in best.items() if each <= 1.02 * quickest)
+            near = sorted(size for size, each in best.items() if each <= _NEAR * quickest)
+            self.now = max((size for size in near if size * best[size] <= _WIDE), default=near[0])
             while 2 * self.now <= self.most and self.now * quickest < _TOO_SHORT:
                 self.now *= 2
             self._settled = True

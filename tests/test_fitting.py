@@ -282,7 +282,15 @@ def test_the_batch_size_is_found_by_trying():
     size = devices.BatchSize(None)
     for _ in range(60):
         size.learn(size.now, 0.1 * size.now)
+    assert size.now == 4  # of what is equally quick the largest below half a second
+    size = devices.BatchSize(None)
+    for _ in range(60):
+        size.learn(size.now, 0.6 * size.now)
     assert size.now == 1
+    size = devices.BatchSize(None)
+    for _ in range(60):
+        size.learn(size.now, 0.05 * size.now * (1 if size.now < 4 else 1.1))
+    assert size.now == 2
     assert devices.BatchSize(7).now == 7
 
 

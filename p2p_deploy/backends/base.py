@@ -112,6 +112,7 @@ class Backend(ABC):
         self._closed = False
         self._call_lock = threading.RLock()  # a signal handler may close what its own thread is calling
         self._call_slot: Slot | None = None
+        self._fingerprint: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -146,8 +147,10 @@ class Backend(ABC):
         return 2**31
 
     def fingerprint(self) -> str:
-        """SHA-256 of the file it was opened from; empty where that is not known."""
-        return sha256(self.path) if self.path else ""
+        """SHA-256 of the file it was opened from; empty where that is not known. Read once."""
+        if self._fingerprint is None:
+            self._fingerprint = sha256(self.path) if self.path else ""
+        return self._fingerprint
 
     @abstractmethod
     def submit(self, slot: Slot) -> None:
