@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from p2p_deploy.errors import DataError
 from p2p_deploy.spec import Direction
@@ -61,6 +61,13 @@ class LoopOptions:
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            known = [
+                value for part in (hint, *get_args(hint)) if get_origin(part) is Literal for value in get_args(part)
+            ]
+            value = getattr(self, name)
+            if known and value is not None and value not in known:
+                raise DataError(f"{name} must be one of {', '.join(map(str, known))}; got {value}.")
         for name in ("batch", "devices", "accumulate", "save_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} must be at least 1, got {getattr(self, name)}.")

@@ -29,7 +29,7 @@ class System(StrEnum):
     cgan = "cgan"
 
 
-_LABELS = "pix2pixHD and SPADE"
+_OF_THE_RUN = ("system", "data", "run", "resume", "overwrite", "progress")  # every other argument is of the Options
 
 
 class Direction(StrEnum):
@@ -154,58 +154,46 @@ def train(
         float | None,
         typer.Option("--consistency", min=0.0, help="pix2pix, cyclegan: weight of augmentation consistency."),
     ] = None,
-    width: Annotated[
-        int | None, typer.Option("--width", help="Of the crops; default: as much as --size.", rich_help_panel=_LABELS)
-    ] = None,
+    width: Annotated[int | None, typer.Option("--width", help="Of the crops; default: as much as --size.")] = None,
     labels: Annotated[
         int | None,
-        typer.Option(
-            "--labels", min=0, help="Classes of the maps; 0: pictures instead.  [default: 35]", rich_help_panel=_LABELS
-        ),
+        typer.Option("--labels", min=0, help="Classes of the maps; 0: pictures instead.  [default: 35]"),
     ] = None,
     instances: Annotated[
         bool | None,
-        typer.Option("--instances/--no-instances", help="Take the edges of instance maps.", rich_help_panel=_LABELS),
+        typer.Option("--instances/--no-instances", help="Take the edges of instance maps."),
     ] = None,
     vgg: Annotated[
         str | None,
-        typer.Option("--vgg", metavar="FILE", help="Weights of VGG19, for perceptual loss.", rich_help_panel=_LABELS),
+        typer.Option("--vgg", metavar="FILE", help="Weights of VGG19, for perceptual loss."),
     ] = None,
     n_downs: Annotated[
         int | None,
-        typer.Option(
-            "--n-downs", min=1, max=6, help="pix2pixhd: how often size halves.  [default: 4]", rich_help_panel=_LABELS
-        ),
+        typer.Option("--n-downs", min=1, max=6, help="pix2pixhd: how often size halves.  [default: 4]"),
     ] = None,
     scales: Annotated[
         int | None,
-        typer.Option(
-            "--scales", min=1, max=4, help="pix2pixhd: discriminators.  [default: 2]", rich_help_panel=_LABELS
-        ),
+        typer.Option("--scales", min=1, max=4, help="pix2pixhd: discriminators.  [default: 2]"),
     ] = None,
     coarse: Annotated[
         str | None,
-        typer.Option(
-            "--coarse", metavar="FILE", help="pix2pixhd: what a local_enhancer begins with.", rich_help_panel=_LABELS
-        ),
+        typer.Option("--coarse", metavar="FILE", help="pix2pixhd: what a local_enhancer begins with."),
     ] = None,
     freeze_coarse: Annotated[
         int | None,
-        typer.Option(
-            "--freeze-coarse", min=0, help="pix2pixhd: epochs it is left.  [default: 10]", rich_help_panel=_LABELS
-        ),
+        typer.Option("--freeze-coarse", min=0, help="pix2pixhd: epochs it is left.  [default: 10]"),
     ] = None,
     features: Annotated[
         int | None,
-        typer.Option("--features", min=0, help="pix2pixhd: channels of the feature encoder.", rich_help_panel=_LABELS),
+        typer.Option("--features", min=0, help="pix2pixhd: channels of the feature encoder."),
     ] = None,
     style: Annotated[
         int | None,
-        typer.Option("--style", min=0, help="pix2pixhd: length of a style, for AdaIN.", rich_help_panel=_LABELS),
+        typer.Option("--style", min=0, help="pix2pixhd: length of a style, for AdaIN."),
     ] = None,
     upsampling: Annotated[
         Upsampling | None,
-        typer.Option("--upsampling", help="spade; default: as the size needs.", rich_help_panel=_LABELS),
+        typer.Option("--upsampling", help="spade; default: as the size needs."),
     ] = None,
     norm: Annotated[
         Norm | None, typer.Option("--norm", help="pix2pix: of both networks; spade: what is modulated.")
@@ -272,60 +260,18 @@ def train(
     The output folder gets ckpt.pt, which p2p export takes and --resume goes on from, best.pt where there are held-out
     pairs, samples/*.png (inputs, outputs, targets), and logs for TensorBoard.
     """
+    arguments = dict(locals())
     for module in ("torch", "lightning_fabric", "tensorboard", "torchmetrics"):
         require(module, "train", "Training")
     trainer = importlib.import_module("trainers.gan" if system is System.cgan else f"trainers.{system.value}")
 
-    asked = {
-        "steps": steps,
-        "epochs": epochs,
-        "size": size,
-        "batch": batch,
-        "generator": generator,
-        "ngf": ngf,
-        "ndf": ndf,
-        "num_downs": num_downs,
-        "n_blocks": n_blocks,
-        "dropout": dropout,
-        "input_channels": input_channels,
-        "direction": direction,
-        "identity": identity,
-        "pool": pool,
-        "width": width,
-        "labels": labels,
-        "instances": instances,
-        "vgg": vgg,
-        "n_downs": n_downs,
-        "scales": scales,
-        "coarse": coarse,
-        "freeze_coarse": freeze_coarse,
-        "features": features,
-        "style": style,
-        "neck": neck,
-        "consistency": consistency,
-        "upsampling": upsampling,
-        "norm": norm,
-        "z_dim": z_dim,
-        "channels": channels,
-        "conditional": True if system is System.cgan else None,
-        "schedule": schedule,
-        "ema": ema,
-        "accumulate": accumulate,
-        "precision": precision,
-        "compile": compile_networks,
-        "channels_last": channels_last,
-        "seed": seed,
-        "device": device,
-        "devices": devices,
-        "workers": workers,
-        "save_every": save_every,
-        "keep": keep,
-        "validate_every": validate_every,
-        "best": best,
-        "inception": inception,
-        "lpips": lpips,
+    arguments["compile"] = arguments.pop("compile_networks")
+    arguments["conditional"] = True if system is System.cgan else None
+    given = {
+        name: getattr(value, "value", value)
+        for name, value in arguments.items()
+        if value is not None and name not in _OF_THE_RUN
     }
-    given = {name: getattr(value, "value", value) for name, value in asked.items() if value is not None}
     known = {field.name for field in dataclasses.fields(trainer.Options)}
     for name in given.keys() - known:
         option = "--" + name.replace("_", "-")

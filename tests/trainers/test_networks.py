@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from p2p_deploy.errors import DataError
+from trainers import cyclegan, pix2pix
 from trainers.discriminators import PatchGAN, StridedPatchGAN
 from trainers.losses import bce_gan_loss, feature_matching_loss, hinge_loss, kl_divergence, lsgan_loss
 from trainers.networks import init_weights, plain, settle
@@ -128,3 +130,20 @@ def test_an_epoch_is_as_many_pictures_as_there_are_however_large_the_batch():
     """The loader's batches straddle epochs, so that steps alone do not tell which one it is."""
     assert [Schedule(8, 4, 10).epoch(step) for step in range(8)] == [0, 0, 0, 1, 1, 2, 2, 2]
     assert [Schedule(3, 8, 3).epoch(step) for step in range(3)] == [0, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            lambda: pix2pix.Options(generator="local_enhancer"),
+            "generator must be one of unet, unet_upsample, resnet; got",
+        ),
+        (lambda: cyclegan.Options(neck="fpn"), "neck must be one of none, pan; got fpn"),
+        (lambda: pix2pix.Options(norm="group"), "norm must be one of batch, instance, none; got group"),
+        (lambda: LoopOptions(precision="int8"), "precision must be one of fp32, bf16, fp16; got int8"),
+    ],
+)
+def test_options_take_what_they_name(options, words):
+    with pytest.raises(DataError, match=words):
+        options()
