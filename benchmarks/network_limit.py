@@ -3,7 +3,7 @@
 Contestants, all with the same photographs of 256 x 256 pixels and the same weights:
 
     folder   p2p_deploy.run over JPEG files to PNG files: session warmed, timed from the listing to the last rename
-    clip     p2p_deploy.run over the photographs as a video, H.264 to H.264
+    clip     p2p_deploy.run over as many frames of Big Buck Bunny, cut square, H.264 to H.264
     bare     the same ONNX file in ONNX Runtime on preloaded arrays, at its best thread count and batch size
     loop     what one writes by hand: imread, the session, imwrite, one image after the other
     torch    the same with PyTorch in eager mode, as the research repositories' test.py does
@@ -15,6 +15,7 @@ of 1280 x 720 pixels with each network, for the share of each stage.
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from common import rotated, spread, timed, write_photos, write_result
 from p2p_deploy.backends import load
 from p2p_deploy.backends.base import available_cores
 from p2p_deploy.bench.builtin import reference_spec, vary_output
-from p2p_deploy.demo.photos import photos
+from p2p_deploy.demo.photos import clip, photos
 from p2p_deploy.export.onnx import write_onnx
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
@@ -62,6 +63,15 @@ def export(spec: ModelSpec, folder: Path) -> tuple[Path, FrameModel]:
     path = folder / f"{spec.name}.onnx"
     write_onnx(generator, spec, path)
     return path, FrameModel(generator, spec).eval()
+
+
+def clip_frames(count: int) -> np.ndarray:
+    """The first frames of the clip, their middle square: (count, SIZE, SIZE, 3) uint8."""
+    with av.open(str(clip())) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in itertools.islice(container.decode(video=0), count)]
+    height, width = decoded[0].shape[:2]
+    left = (width - height) // 2
+    return np.stack([resize(frame[:, left : left + height], SIZE, SIZE) for frame in decoded])
 
 
 def write_clip(path: Path, frames: np.ndarray) -> None:
@@ -101,7 +111,7 @@ def measure(spec: ModelSpec, rounds: int, folder: Path) -> dict:
     count = COUNTS[spec.name]
     model_path, eager = export(spec, folder)
     frames = write_photos(folder / "in", count, SIZE, ".jpg")
-    write_clip(folder / "clip.mp4", frames)
+    write_clip(folder / "clip.mp4", clip_frames(count))
     session, batch, calibration = best_session(model_path, frames)
     files = sorted((folder / "in").iterdir())
     out = folder / "out"

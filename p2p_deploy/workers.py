@@ -17,7 +17,7 @@ from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import EndOfStream
 
 Task = Callable[..., Any]
-_TURN_S, _MOMENT_S = 0.0002, 0.0005
+_TURN_S, _MOMENT_S = 0.0002, 0.0002
 DECODING, ENCODING = 0, 1  # which of a thread's clocks a task runs on
 # What a task may raise that concerns its own input only.
 OF_ONE_ITEM = (ItemFailed, EndOfStream)

@@ -24,7 +24,7 @@ from trainers.data import HeldOut, batch_of, loader_of
 from trainers.discriminators import PatchGAN
 from trainers.image_pool import ImagePool
 from trainers.launch import make_fabric
-from trainers.loop import Data, Progress, fit, prepare_run
+from trainers.loop import Data, Progress, fit
 from trainers.losses import consistency_loss, lsgan_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
@@ -140,9 +140,6 @@ def train(
     system = CycleGAN(fabric, options, spec)
     shown = Unaligned(*domains, options.size, options.seed, augment=False)
     preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
-    if fabric.is_global_zero:
-        prepare_run(run, overwrite=overwrite, resume=resume)
-    fabric.barrier()
     return fit(
         fabric,
         system,
@@ -159,6 +156,7 @@ def train(
         options=options,
         run=run,
         training={"system": "cyclegan", "pictures": [len(domain) for domain in domains]},
+        overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),

@@ -27,7 +27,7 @@ from trainers.classes import Pictures, find_classes, find_held_out, find_picture
 from trainers.data import HeldOut, batch_of, loader_of
 from trainers.discriminators import MLPDiscriminator
 from trainers.launch import make_fabric
-from trainers.loop import Data, Progress, fit, prepare_run
+from trainers.loop import Data, Progress, fit
 from trainers.losses import bce_gan_loss
 from trainers.options import LoopOptions
 from trainers.schedule import Schedule
@@ -145,9 +145,6 @@ def train(
     torch.manual_seed(options.seed)
     system = GAN(fabric, options, spec)
     preview = make_preview(dataset, options, min(len(names), 10) or COLUMNS, fabric.device)
-    if fabric.is_global_zero:
-        prepare_run(run, overwrite=overwrite, resume=resume)
-    fabric.barrier()
     return fit(
         fabric,
         system,
@@ -165,6 +162,7 @@ def train(
             "pictures": len(dataset),
             **({"classes": names} if options.conditional else {}),
         },
+        overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),

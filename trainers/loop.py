@@ -134,6 +134,7 @@ def fit(
     options: LoopOptions,
     run: Path,
     training: dict[str, Any],
+    overwrite: bool,
     resume: bool,
     on_progress: Callable[[Progress], None],
     cancel: threading.Event,
@@ -148,6 +149,7 @@ def fit(
         options: of the loop.
         run: gets ``ckpt.pt``, ``best.pt``, ``samples/`` and the TensorBoard logs.
         training: what the checkpoint notes beside the options: the system's name, how many pictures.
+        overwrite: replace what the folder holds of an earlier run.
         resume: go on from ``run/ckpt.pt``.
         on_progress: called after every step, in the first process only.
         cancel: set it to end after the step under way, with a checkpoint of it.
@@ -157,7 +159,11 @@ def fit(
         CheckpointError, DataError: the checkpoint cannot be gone on from, or is of other options.
         OutputError: a file cannot be written.
     """
-    return _Run(fabric, system, data, schedule, options, run, training).go(resume, on_progress, cancel)
+    under_way = _Run(fabric, system, data, schedule, options, run, training)
+    if fabric.is_global_zero:  # not before: what is refused leaves everything as it was
+        prepare_run(run, overwrite=overwrite, resume=resume)
+    fabric.barrier()
+    return under_way.go(resume, on_progress, cancel)
 
 
 class _Run:

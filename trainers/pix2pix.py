@@ -25,7 +25,7 @@ from p2p_deploy.spec import MAX_SIDE, ModelSpec
 from trainers.data import AlignedPairs, HeldOut, batch_of, find_held_out, find_pairs, loader_of
 from trainers.discriminators import PatchGAN, StridedPatchGAN, pair
 from trainers.launch import make_fabric
-from trainers.loop import Data, Progress, fit, prepare_run
+from trainers.loop import Data, Progress, fit
 from trainers.losses import bce_gan_loss, consistency_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
@@ -138,9 +138,6 @@ def train(
     held_out = pairs(find_held_out(data), False)
     shown = held_out if len(held_out) else pairs(files, True)
     preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
-    if fabric.is_global_zero:
-        prepare_run(run, overwrite=overwrite, resume=resume)
-    fabric.barrier()
     return fit(
         fabric,
         system,
@@ -154,6 +151,7 @@ def train(
         options=options,
         run=run,
         training={"system": "pix2pix", "pairs": len(files)},
+        overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),

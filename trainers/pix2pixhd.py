@@ -29,7 +29,7 @@ from trainers.discriminators import MultiScale, PatchGAN, pair
 from trainers.features import FeatureEncoder, StyleEncoder
 from trainers.labelled import inputs_of, load, to_colours
 from trainers.launch import make_fabric
-from trainers.loop import Progress, fit, prepare_run
+from trainers.loop import Progress, fit
 from trainers.losses import feature_matching_loss, lsgan_loss
 from trainers.networks import init_weights
 from trainers.options import LoopOptions
@@ -209,9 +209,6 @@ def train(
     system = Pix2PixHD(fabric, options, spec)
     if coarse:
         system.begin_with(coarse)
-    if fabric.is_global_zero:
-        prepare_run(run, overwrite=overwrite, resume=resume)
-    fabric.barrier()
     return fit(
         fabric,
         system,
@@ -220,6 +217,7 @@ def train(
         options=options,
         run=run,
         training={"system": "pix2pixhd", "pictures": pictures.pictures, "notices": options.notices()},
+        overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),

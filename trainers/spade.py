@@ -30,7 +30,7 @@ from trainers import vgg
 from trainers.discriminators import MultiScale, PatchGAN, pair
 from trainers.labelled import inputs_of, load, to_colours
 from trainers.launch import make_fabric
-from trainers.loop import Progress, fit, prepare_run
+from trainers.loop import Progress, fit
 from trainers.losses import feature_matching_loss, hinge_generator_loss, hinge_loss, kl_divergence
 from trainers.networks import init_weights
 from trainers.options import LoopOptions
@@ -200,9 +200,6 @@ def train(
     schedule = Schedule.plan(pictures.pictures, options, fabric.world_size)
     torch.manual_seed(options.seed)
     system = SPADE(fabric, options, spec)
-    if fabric.is_global_zero:
-        prepare_run(run, overwrite=overwrite, resume=resume)
-    fabric.barrier()
     return fit(
         fabric,
         system,
@@ -211,6 +208,7 @@ def train(
         options=options,
         run=run,
         training={"system": "spade", "pictures": pictures.pictures, "notices": options.notices()},
+        overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
         cancel=cancel or threading.Event(),

@@ -179,5 +179,7 @@ class TestTrainings:
         frames = photo_crops(4, 40)
         for side in "AB":
             write_images(tmp_path / side / "train", frames)
+        before = pix2pix.train(tmp_path, tmp_path / "run", pix2pix.Options(**SMALL)).read_bytes()
         with pytest.raises(DataError, match="lpips wants --lpips FILE"):
-            pix2pix.train(tmp_path, tmp_path / "run", pix2pix.Options(**SMALL, best="lpips"))
+            pix2pix.train(tmp_path, tmp_path / "run", pix2pix.Options(**SMALL, best="lpips"), overwrite=True)
+        assert (tmp_path / "run" / "ckpt.pt").read_bytes() == before
