@@ -37,7 +37,8 @@ class AdaIN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise, scale by one and what the style adds to it, and shift."""
         style = self.average[None] if self.given is None else self.given
-        scale, shift = self.affine(style)[:, :, None, None].chunk(2, dim=1)
+        both = self.affine(style)[:, :, None, None]
+        scale, shift = both[:, : x.shape[1]], both[:, x.shape[1] :]  # a Split would not be folded into constants
         return self.norm(x) * (1 + scale) + shift
 
 
