@@ -2,7 +2,7 @@
 
 Crops for training come from the left two thirds of six photographs, held-out ones from what is left.
 
-    pix2pix     flat colours (smoothed, four steps a channel) to the photograph they were made of
+    pix2pix     photographs under heavy noise (a deviation of 40 levels) to what they were without it
     cyclegan    photographs to others as if by night (a curve and a blue cast), never seen in pairs; for the held-out
                 crops the right answer is known, and neither network is told
 
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 import torch
@@ -33,15 +32,18 @@ from p2p_deploy.pixels import Pixels
 from trainers import cyclegan, pix2pix
 from trainers.loop import Progress
 
-SIZE, CROP = 128, 144
+SIZE, CROP = 128, 143  # 143 is what pictures are resized to before they are cropped
 TRAIN, HELD_OUT = 600, 24
+NOISE = 40  # levels
 POINTS = 15  # on the curve
 CALIBRATION = 12  # steps, to know how many fit the time
+Step = tuple[int, float, dict[str, float]]
 
 
-def flat(photo: Pixels) -> Pixels:
-    """Smoothed, and four steps a channel."""
-    return cv2.medianBlur(photo, 7) // 64 * 64 + 32
+def noisy(photos: list[Pixels], seed: int) -> list[Pixels]:
+    """Each with noise of its own."""
+    random = np.random.default_rng(seed)
+    return [np.clip(np.rint(photo + random.normal(0, NOISE, photo.shape)), 0, 255).astype(np.uint8) for photo in photos]
 
 
 def by_night(photo: Pixels) -> Pixels:
@@ -79,16 +81,16 @@ def of_checkpoint(path: Path, inputs: np.ndarray) -> np.ndarray:
 
 def timed_training(
     train: Callable[..., Path], data: Path, run: Path, options: Callable[..., object], minutes: float
-) -> tuple[Path, list[tuple[int, float]]]:
-    """Train for so long; the checkpoint, and (step, seconds) of each step."""
-    times: list[tuple[int, float]] = []
+) -> tuple[Path, list[Step]]:
+    """Train for so long; the checkpoint, and (step, seconds, what was measured) of each step."""
+    times: list[Step] = []
 
     def note(now: Progress) -> None:
-        times.append((now.step, time.perf_counter() - started))
+        times.append((now.step, time.perf_counter() - started, now.measures))
 
     started = time.perf_counter()
     train(data, run, options(steps=CALIBRATION, every=10**6), on_progress=note)
-    each = (times[-1][1] - times[1][1]) / (times[-1][0] - times[1][0])
+    each = (times[-2][1] - times[1][1]) / (times[-2][0] - times[1][0])  # the last one saves and measures
     shutil.rmtree(run)
     steps = int(minutes * 60 / each)
     print(f"{each:.3f} s a step: {steps} steps", flush=True)
@@ -97,10 +99,13 @@ def timed_training(
     return train(data, run, options(steps=steps, every=max(1, steps // POINTS)), on_progress=note), times
 
 
-def measured(run: Path, times: list[tuple[int, float]], inputs: np.ndarray, targets: np.ndarray) -> list[dict]:
-    """The curve: every checkpoint on the held-out crops."""
-    seconds = dict(times)
+def measured(run: Path, times: list[Step], inputs: np.ndarray, targets: np.ndarray) -> list[dict]:
+    """The curve: what the trainer measured on the held-out crops, or else every checkpoint on them."""
+    seconds = {step: at for step, at, _ in times}
     curve = []
+    for (step, at, measures), (*_, before) in zip(times[1:], times, strict=False):
+        if measures and measures is not before:
+            curve.append({"step": step, "seconds": at, "l1": measures["l1"], "ssim": measures["ssim"]})
     for path in sorted((run / "checkpoints").glob("step-*.pt")):
         step = int(path.stem.removeprefix("step-"))
         curve.append({"step": step, "seconds": seconds[step], **compare(of_checkpoint(path, inputs), targets)})
@@ -109,21 +114,22 @@ def measured(run: Path, times: list[tuple[int, float]], inputs: np.ndarray, targ
 
 def pix2pix_at(folder: Path, minutes: float) -> dict:
     def options(steps: int, every: int) -> pix2pix.Options:
-        return pix2pix.Options(
-            size=SIZE, steps=steps, save_every=every, keep=99, validate_every=10**6, device="cpu", seed=0
-        )
+        return pix2pix.Options(size=SIZE, steps=steps, save_every=10**6, validate_every=every, device="cpu", ema=0.995)
 
     data, targets = folder / "pairs", crops(HELD_OUT, SIZE, 1, held_out=True)
     learnt = crops(TRAIN, CROP, 0, held_out=False)
-    write(data / "A" / "train", [flat(photo) for photo in learnt])
+    inputs = noisy(targets, 1)
+    write(data / "A" / "train", noisy(learnt, 0))
     write(data / "B" / "train", learnt)
-    return result("pix2pix", pix2pix.train, data, folder, options, minutes, [flat(photo) for photo in targets], targets)
+    write(data / "A" / "val", inputs)
+    write(data / "B" / "val", targets)
+    return result("pix2pix", pix2pix.train, data, folder, options, minutes, inputs, targets)
 
 
 def cyclegan_at(folder: Path, minutes: float) -> dict:
     def options(steps: int, every: int) -> cyclegan.Options:
         return cyclegan.Options(
-            size=SIZE, ngf=32, steps=steps, save_every=every, keep=99, validate_every=10**6, device="cpu", seed=0
+            size=SIZE, ngf=32, steps=steps, save_every=every, keep=99, validate_every=10**6, device="cpu"
         )
 
     data, inputs = folder / "domains", crops(HELD_OUT, SIZE, 1, held_out=True)
