@@ -39,10 +39,27 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return values.float().div(255).sub(0.5).div(0.5)
 
 
-def plain(data: Path, size: int) -> Callable[[int], None]:
-    """The step of the paper, as one writes it down."""
+def plain_pairs(data: Path, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Read by Pillow, one by one."""
     large = round(size * 286 / 256)
     files = sorted((data / "train").iterdir())
+    while True:
+        for file in random.sample(files, len(files)):
+            both = Image.open(file).convert("RGB")
+            width, height = both.size
+            top, left = random.randint(0, large - size), random.randint(0, large - size)
+            flip = random.random() > 0.5
+            tensors = []
+            for start in (0, width // 2):
+                part = both.crop((start, 0, start + width // 2, height)).resize((large, large), Image.BICUBIC)
+                part = part.crop((left, top, left + size, top + size))
+                part = part.transpose(Image.FLIP_LEFT_RIGHT) if flip else part
+                tensors.append(to_tensor(part)[None])
+            yield tensors[0], tensors[1]
+
+
+def plain(data: Path, size: int) -> Callable[[int], None]:
+    """The step of the paper, as one writes it down."""
     spec = make_spec(Options(size=size))
     G = init_weights(build_generator(spec.arch, spec.arch_kwargs))
     D = init_weights(PatchGAN(6))
@@ -50,22 +67,7 @@ def plain(data: Path, size: int) -> Callable[[int], None]:
     optimizer_D = torch.optim.Adam(D.parameters(), 2e-4, (0.5, 0.999), fused=False)
     gan_loss, l1_loss = nn.BCEWithLogitsLoss(), nn.L1Loss()
 
-    def pairs() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        while True:
-            for file in random.sample(files, len(files)):
-                both = Image.open(file).convert("RGB")
-                width, height = both.size
-                top, left = random.randint(0, large - size), random.randint(0, large - size)
-                flip = random.random() > 0.5
-                tensors = []
-                for start in (0, width // 2):
-                    part = both.crop((start, 0, start + width // 2, height)).resize((large, large), Image.BICUBIC)
-                    part = part.crop((left, top, left + size, top + size))
-                    part = part.transpose(Image.FLIP_LEFT_RIGHT) if flip else part
-                    tensors.append(to_tensor(part)[None])
-                yield tensors[0], tensors[1]
-
-    source = pairs()
+    source = plain_pairs(data, size)
 
     def steps(count: int) -> None:
         for _ in range(count):
@@ -106,10 +108,18 @@ def ours(data: Path, size: int, run: Path, **changes: bool) -> Callable[[int], N
     return steps
 
 
-def loading(data: Path, size: int, count: int) -> float:
-    """Milliseconds that reading, cropping and converting a pair takes."""
-    pairs = AlignedPairs(find_pairs(data), size, 3, "AtoB", 0)
-    return timed(lambda: [pairs[0, index % len(pairs)] for index in range(count)] and None)[0] / count * 1000
+def loading(data: Path, size: int, count: int) -> dict[str, float]:
+    """Milliseconds that reading, cropping and converting a pair takes; the median of ten times, in turns."""
+    pairs, plainly = AlignedPairs(find_pairs(data), size, 3, "AtoB", 0), plain_pairs(data, size)
+    ways = {
+        "plain": lambda: [next(plainly) for _ in range(count)] and None,
+        "trainers": lambda: [pairs[0, index % len(pairs)] for index in range(count)] and None,
+    }
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(10):
+        for way, read in ways.items():
+            found[way].append(timed(read)[0] / count * 1000)
+    return {way: float(np.median(times)) for way, times in found.items()}
 
 
 def main() -> None:
@@ -150,7 +160,7 @@ def main() -> None:
     }
     for pair, values in ratios.items():
         print(f"{pair}: median {values['median']:.3f}, {values['min']:.3f} to {values['max']:.3f}")
-    print(f"reading a pair takes the trainer {pair_ms:.1f} ms")
+    print(f"reading a pair: {pair_ms}")
     write_result(
         "training_speed",
         {
