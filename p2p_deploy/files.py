@@ -7,6 +7,7 @@ import errno
 import hashlib
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +123,11 @@ def exists_already(first: Path, count: int) -> OutputError:
     """What to raise when so many files that are to be written exist."""
     more = f" and {count - 1} more" if count > 1 else ""
     return OutputError(f"{first}{more} exists already. Choose another place, or pass --overwrite to replace it.")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Another name for a file that is only ever replaced whole; a copy where the disk has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -7,9 +7,7 @@ goes on from a checkpoint needs no state of any random generator, and takes the 
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -26,7 +24,7 @@ from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.checkpoints.native import read_training
 from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import CheckpointError, DataError, Failed, OutputError
-from p2p_deploy.files import replacing
+from p2p_deploy.files import link_or_copy, replacing
 from trainers import watch
 from trainers.judges import BETTER_WHEN_LESS, Judges
 from trainers.launch import LOGS
@@ -306,7 +304,7 @@ class _Run:
         try:
             folder.mkdir(exist_ok=True)
             with replacing(folder / f"step-{self.step:07d}.pt") as temporary:
-                _link_or_copy(self.run / CHECKPOINT, temporary)
+                link_or_copy(self.run / CHECKPOINT, temporary)
             for old in sorted(folder.glob("step-*.pt"))[: -self.options.keep]:
                 old.unlink()
         except OSError as exc:
@@ -343,11 +341,3 @@ class _Run:
 
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Another name for a file that is only ever replaced whole."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -203,7 +203,7 @@ def test_says_that_the_perceptual_loss_is_off():
         ({"size": 48}, SpecError, "multiples of 32"),
         ({"size": 32}, SpecError, "at least 64"),
         ({"labels": 0}, DataError, "at least 1 class.*pix2pixhd"),
-        ({"upsampling": "least"}, SpecError, "upsampling must be"),
+        ({"upsampling": "least"}, DataError, "upsampling must be"),
         ({"z_dim": 8, "size": 0}, SpecError, "base_size|0x0"),
     ],
 )
