@@ -130,7 +130,7 @@ def measure(spec: ModelSpec, rounds: int, folder: Path) -> dict:
             summary = run(model, source, out)
             assert summary.complete
             assert summary.frames == count
-            said[name] = summary.to_dict()
+            said[name] = {key: value for key, value in summary.to_dict().items() if key != "record"}
 
         contestants = {
             "folder": lambda: p2p("folder", folder / "in"),

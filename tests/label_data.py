@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from PIL import Image
 from support import photo_crops, write_images
 
+import p2p_deploy
+from p2p_deploy.export.exporter import export_checkpoint
 from p2p_deploy.media import maps
 from p2p_deploy.spec import ModelSpec
 from trainers.labelled import Labelled, find_held_out
@@ -63,6 +66,21 @@ def held_out_batch(data: Path, spec: ModelSpec) -> tuple[list[np.ndarray], np.nd
     )
     given = [array.astype(image.dtype) for array, image in zip(given, spec.inputs, strict=True)]
     return given, np.rint((pictures + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def assert_learns(trainer, data: Path, tmp_path: Path, options, share: float) -> None:
+    """On maps it never saw pictures come nearer, with those of other maps they do not; what is exported is as near."""
+    make_data(data, 6, split="val", seed=9)
+    untrained = held_out_l1(trainer, data, tmp_path / "short", replace(options, steps=1))
+    learnt = held_out_l1(trainer, data, tmp_path / "run", options)
+    shuffle_targets(data)
+    shuffled = held_out_l1(trainer, data, tmp_path / "shuffled", options)
+    assert learnt < share * untrained
+    assert learnt < share * shuffled
+    report = export_checkpoint(tmp_path / "run" / "ckpt.pt", tmp_path / "learnt.onnx")
+    given, pictures = held_out_batch(data, trainer.make_spec(options))
+    with p2p_deploy.load(report.onnx) as model:
+        assert abs(np.abs(model(*given).astype(int) - pictures).mean() - learnt) < 0.5
 
 
 def interrupted(trainer, data: Path, run: Path, options, after: int) -> Path:

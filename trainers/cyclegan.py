@@ -28,7 +28,6 @@ from trainers.loop import Data, Progress, fit
 from trainers.losses import consistency_loss, lsgan_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
-from trainers.schedule import Schedule
 from trainers.system import System
 from trainers.unaligned import Unaligned, find_domains, find_held_out
 
@@ -129,37 +128,28 @@ def train(
     Raises like ``pix2pix.train``.
     """
     spec = make_spec(options)
-    domains, *held_out = (
-        found if options.direction == "AtoB" else (found[1], found[0])
-        for found in (find_domains(data), *find_held_out(data))
-    )
+    domains, held_out = find_domains(data), find_held_out(data)
+    if options.direction == "BtoA":
+        domains, held_out = domains[::-1], held_out[::-1]
     fabric = make_fabric(options, run)
     dataset = Unaligned(*domains, options.size, options.seed)
-    schedule = Schedule.plan(len(dataset), options, fabric.world_size)
-    torch.manual_seed(options.seed)
     system = CycleGAN(fabric, options, spec)
     shown = Unaligned(*domains, options.size, options.seed, augment=False)
     preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
     return fit(
-        fabric,
         system,
         Data(
             len(dataset),
             loader_of(dataset, fabric, options),
             preview,
-            *(
-                HeldOut(Unaligned(*each, options.size, options.seed, augment=False), options.batch, fabric.device)
-                for each in held_out
-            ),
+            HeldOut(Unaligned(*held_out, options.size, options.seed, augment=False), options.batch, fabric.device),
         ),
-        schedule=schedule,
-        options=options,
-        run=run,
-        training={"system": "cyclegan", "pictures": [len(domain) for domain in domains]},
+        run,
+        {"system": "cyclegan", "pictures": [len(domain) for domain in domains]},
         overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
-        cancel=cancel or threading.Event(),
+        cancel=cancel,
     )
 
 

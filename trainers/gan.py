@@ -30,7 +30,6 @@ from trainers.launch import make_fabric
 from trainers.loop import Data, Progress, fit
 from trainers.losses import bce_gan_loss
 from trainers.options import LoopOptions
-from trainers.schedule import Schedule
 from trainers.system import System
 
 LEARNING_RATE = 2e-4
@@ -141,12 +140,9 @@ def train(
     spec = make_spec(options, len(names))
     fabric = make_fabric(options, run)
     dataset = Pictures(files, options.size, options.channels)
-    schedule = Schedule.plan(len(dataset), options, fabric.world_size)
-    torch.manual_seed(options.seed)
     system = GAN(fabric, options, spec)
     preview = make_preview(dataset, options, min(len(names), 10) or COLUMNS, fabric.device)
     return fit(
-        fabric,
         system,
         Data(
             len(dataset),
@@ -154,10 +150,8 @@ def train(
             preview,
             HeldOut(Pictures(held_out, options.size, options.channels), options.batch, fabric.device),
         ),
-        schedule=schedule,
-        options=options,
-        run=run,
-        training={
+        run,
+        {
             "system": "cgan" if options.conditional else "gan",
             "pictures": len(dataset),
             **({"classes": names} if options.conditional else {}),
@@ -165,7 +159,7 @@ def train(
         overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
-        cancel=cancel or threading.Event(),
+        cancel=cancel,
     )
 
 

@@ -19,7 +19,7 @@ _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def make_fabric(options: LoopOptions, run: Path) -> Fabric:
-    """Fabric, launched: with several devices every other process starts here, running the same command.
+    """Fabric, launched and seeded: with several devices every other process starts here, running the same command.
 
     Under ``torchrun`` the processes are there already and each takes its place.
 
@@ -59,4 +59,5 @@ def make_fabric(options: LoopOptions, run: Path) -> Fabric:
         loggers=TensorBoardLogger(run, name="", version=LOGS),
     )
     fabric.launch()
+    torch.manual_seed(options.seed)  # in every process, so that their networks start alike
     return fabric

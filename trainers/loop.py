@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -29,7 +28,6 @@ from trainers import watch
 from trainers.judges import BETTER_WHEN_LESS, Judges
 from trainers.launch import LOGS
 from trainers.networks import plain
-from trainers.options import LoopOptions
 from trainers.report import write_report
 from trainers.schedule import Schedule
 from trainers.system import System
@@ -124,27 +122,21 @@ def prepare_run(run: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def fit(
-    fabric: Fabric,
     system: System,
     data: Data,
-    *,
-    schedule: Schedule,
-    options: LoopOptions,
     run: Path,
     training: dict[str, Any],
+    *,
     overwrite: bool,
     resume: bool,
     on_progress: Callable[[Progress], None],
-    cancel: threading.Event,
+    cancel: threading.Event | None,
 ) -> Path:
     """Train, and return the checkpoint.
 
     Args:
-        fabric: the devices; its logger gets the losses.
-        system: what is trained.
+        system: what is trained, with its devices and options.
         data: on what.
-        schedule: how long.
-        options: of the loop.
         run: gets ``ckpt.pt``, ``best.pt``, ``samples/`` and the TensorBoard logs.
         training: what the checkpoint notes beside the options: the system's name, how many pictures.
         overwrite: replace what the folder holds of an earlier run.
@@ -154,31 +146,24 @@ def fit(
 
     Raises:
         Failed: a loss is no longer a finite number, or memory is out.
-        CheckpointError, DataError: the checkpoint cannot be gone on from, or is of other options.
+        CheckpointError, DataError: the checkpoint cannot be gone on from, or is of other options; or nothing would be
+            trained.
         OutputError: a file cannot be written.
     """
-    under_way = _Run(fabric, system, data, schedule, options, run, training)
+    under_way, fabric = _Run(system, data, run, training), system.fabric
     if fabric.is_global_zero:  # not before: what is refused leaves everything as it was
         prepare_run(run, overwrite=overwrite, resume=resume)
     fabric.barrier()
-    return under_way.go(resume, on_progress, cancel)
+    return under_way.go(resume, on_progress, cancel or threading.Event())
 
 
 class _Run:
     """One training under way."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        system: System,
-        data: Data,
-        schedule: Schedule,
-        options: LoopOptions,
-        run: Path,
-        training: dict[str, Any],
-    ) -> None:
-        self.fabric, self.system, self.data, self.schedule = fabric, system, data, schedule
-        self.options, self.run = options, run
+    def __init__(self, system: System, data: Data, run: Path, training: dict[str, Any]) -> None:
+        self.system, self.data, self.run = system, data, run
+        self.fabric, self.options = fabric, options = system.fabric, system.options
+        self.schedule = Schedule.plan(data.pictures, options, fabric.world_size)
         self.training = {**training, "options": asdict(options)}
         self.step = 0
         self.losses: dict[str, float] = {}

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +28,6 @@ from trainers.loop import Data, Progress, fit
 from trainers.losses import bce_gan_loss, consistency_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
-from trainers.schedule import Schedule
 from trainers.system import System
 
 L1_WEIGHT = 100.0
@@ -127,8 +125,6 @@ def train(
     spec = make_spec(options)
     files = find_pairs(data)
     fabric = make_fabric(options, run)
-    schedule = Schedule.plan(len(files), options, fabric.world_size)
-    torch.manual_seed(options.seed)
     system = Pix2Pix(fabric, options, spec)
 
     def pairs(found: Any, augment: bool) -> AlignedPairs:
@@ -139,7 +135,6 @@ def train(
     shown = held_out if len(held_out) else pairs(files, True)
     preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
     return fit(
-        fabric,
         system,
         Data(
             len(files),
@@ -147,14 +142,12 @@ def train(
             preview,
             HeldOut(held_out, options.batch, fabric.device),
         ),
-        schedule=schedule,
-        options=options,
-        run=run,
-        training={"system": "pix2pix", "pairs": len(files)},
+        run,
+        {"system": "pix2pix", "pairs": len(files)},
         overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
-        cancel=cancel or threading.Event(),
+        cancel=cancel,
     )
 
 

@@ -33,7 +33,6 @@ from trainers.loop import Progress, fit
 from trainers.losses import feature_matching_loss, lsgan_loss
 from trainers.networks import init_weights
 from trainers.options import LoopOptions
-from trainers.schedule import Schedule
 from trainers.system import System
 
 FEATURE_MATCHING_WEIGHT = 10.0
@@ -204,23 +203,18 @@ def train(
     coarse = read_coarse(Path(options.coarse), spec) if options.coarse and not resume else None
     fabric = make_fabric(options, run)
     pictures = load(data, spec, options, fabric)
-    schedule = Schedule.plan(pictures.pictures, options, fabric.world_size)
-    torch.manual_seed(options.seed)
     system = Pix2PixHD(fabric, options, spec)
     if coarse:
         system.begin_with(coarse)
     return fit(
-        fabric,
         system,
         pictures,
-        schedule=schedule,
-        options=options,
-        run=run,
-        training={"system": "pix2pixhd", "pictures": pictures.pictures, "notices": options.notices()},
+        run,
+        {"system": "pix2pixhd", "pictures": pictures.pictures, "notices": options.notices()},
         overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
-        cancel=cancel or threading.Event(),
+        cancel=cancel,
     )
 
 

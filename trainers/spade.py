@@ -34,7 +34,6 @@ from trainers.loop import Progress, fit
 from trainers.losses import feature_matching_loss, hinge_generator_loss, hinge_loss, kl_divergence
 from trainers.networks import init_weights
 from trainers.options import LoopOptions
-from trainers.schedule import Schedule
 from trainers.system import System
 
 FEATURE_MATCHING_WEIGHT = 10.0
@@ -197,21 +196,16 @@ def train(
     spec = make_spec(options)
     fabric = make_fabric(options, run)
     pictures = load(data, spec, options, fabric)
-    schedule = Schedule.plan(pictures.pictures, options, fabric.world_size)
-    torch.manual_seed(options.seed)
     system = SPADE(fabric, options, spec)
     return fit(
-        fabric,
         system,
         pictures,
-        schedule=schedule,
-        options=options,
-        run=run,
-        training={"system": "spade", "pictures": pictures.pictures, "notices": options.notices()},
+        run,
+        {"system": "spade", "pictures": pictures.pictures, "notices": options.notices()},
         overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
-        cancel=cancel or threading.Event(),
+        cancel=cancel,
     )
 
 

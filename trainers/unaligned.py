@@ -32,12 +32,12 @@ def find_domains(data: Path, split: str = "train") -> tuple[list[Path], list[Pat
     return domains[0], domains[1]
 
 
-def find_held_out(data: Path) -> list[tuple[list[Path], list[Path]]]:
-    """The domains of ``val``, else of ``test``; none where neither has both."""
+def find_held_out(data: Path) -> tuple[list[Path], list[Path]]:
+    """The domains of ``val``, else of ``test``; empty where neither has both."""
     for split in ("val", "test"):
         if all((data / f"{split}{side}").is_dir() for side in "AB"):
-            return [find_domains(data, split)]
-    return []
+            return find_domains(data, split)
+    return [], []
 
 
 class Unaligned(Dataset[tuple[Tensor, Tensor]]):

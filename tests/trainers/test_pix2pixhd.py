@@ -1,18 +1,15 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from label_data import (
     CLASSES,
+    assert_learns,
     differences,
-    held_out_batch,
-    held_out_l1,
     interrupted,
     make_data,
     read,
-    shuffle_targets,
     tiny_vgg,
 )
 from support import photo_crops, write_images
@@ -96,18 +93,8 @@ def test_a_step_moves_both_networks(tmp_path):
 def test_learns_and_what_it_learnt_survives_export(data, tmp_path, monkeypatch):
     """On maps it never saw, the pictures come nearer; with the pictures of other maps they do not."""
     monkeypatch.setattr(pix2pixhd, "LEARNING_RATE", 2e-3)  # what is small learns faster
-    make_data(data, 6, split="val", seed=9)
     chosen = options(steps=150, ngf=8, vgg=str(tiny_vgg(tmp_path / "vgg.pth", 4)))
-    untrained = held_out_l1(pix2pixhd, data, tmp_path / "short", replace(chosen, steps=1))
-    learnt = held_out_l1(pix2pixhd, data, tmp_path / "run", chosen)
-    shuffle_targets(data)
-    shuffled = held_out_l1(pix2pixhd, data, tmp_path / "shuffled", chosen)
-    assert learnt < 0.75 * untrained
-    assert learnt < 0.75 * shuffled
-    report = export_checkpoint(tmp_path / "run" / "ckpt.pt", tmp_path / "hd.onnx")
-    given, pictures = held_out_batch(data, make_spec(chosen))
-    with p2p_deploy.load(report.onnx) as model:
-        assert np.abs(model(*given).astype(int) - pictures).mean() == pytest.approx(learnt, abs=0.5)
+    assert_learns(pix2pixhd, data, tmp_path, chosen, 0.75)
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(data, tmp_path):

@@ -1,17 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from label_data import (
     CLASSES,
+    assert_learns,
     differences,
-    held_out_batch,
-    held_out_l1,
     interrupted,
     make_data,
     read,
-    shuffle_targets,
     tiny_vgg,
 )
 from torch.nn.utils import parametrize
@@ -160,18 +156,8 @@ def test_what_is_saved_of_an_average_has_a_spectral_norm_of_one_too(system):
 def test_learns_and_what_it_learnt_survives_export(data, tmp_path, monkeypatch):
     """On maps it never saw, the pictures come nearer; with the pictures of other maps they do not."""
     monkeypatch.setattr(spade, "LEARNING_RATE_G", 2e-3)  # what is small learns faster
-    make_data(data, 6, split="val", seed=9)
     chosen = options(steps=25, batch=1, ngf=4, vgg=str(tiny_vgg(tmp_path / "vgg.pth", 4)))
-    untrained = held_out_l1(spade, data, tmp_path / "short", replace(chosen, steps=1))
-    learnt = held_out_l1(spade, data, tmp_path / "run", chosen)
-    shuffle_targets(data)
-    shuffled = held_out_l1(spade, data, tmp_path / "shuffled", chosen)
-    assert learnt < 0.6 * untrained
-    assert learnt < 0.6 * shuffled
-    report = export_checkpoint(tmp_path / "run" / "ckpt.pt", tmp_path / "spade.onnx")
-    given, pictures = held_out_batch(data, make_spec(chosen))
-    with p2p_deploy.load(report.onnx) as model:
-        assert np.abs(model(*given).astype(int) - pictures).mean() == pytest.approx(learnt, abs=0.5)
+    assert_learns(spade, data, tmp_path, chosen, 0.6)
 
 
 @pytest.mark.parametrize("changes", [{}, {"z_dim": 8, "ema": 0.9, "norm": "batch"}], ids=["plain", "vae"])
