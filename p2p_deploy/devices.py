@@ -26,7 +26,10 @@ SLOT_BYTES = 2**25
 _TRIED = 8  # batch sizes up to this are all tried, where a batch takes less than _CHEAP
 _CHEAP = 0.4  # seconds
 _LONG, _MUCH = 0.02, 8  # by turns: from so many seconds a batch on, and where codecs take so much less than the network
-_NEAR, _WIDE = 1.03, 0.5  # as good as the best; seconds in a batch, beyond which none is larger for nothing
+_NEAR, _WIDE = (
+    1.08,
+    0.5,
+)  # as good as the best, as far as one can tell; seconds in a batch, beyond which none is larger for nothing
 _TOO_SHORT = 0.01  # seconds in a batch, below which handing it round costs more than computing it
 _ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
 
@@ -35,8 +38,9 @@ class BatchSize:
     """How many images are computed at once: as asked, or what turns out to be quickest.
 
     It begins with one and doubles, on the images of the run themselves. Up to 8 every size is tried where that is
-    quick, from there on only as long as it gains; then the largest is kept that comes within 3 % of the best and takes
-    at most half a second, since what goes on between batches is seldom then. It takes at least 10 ms.
+    quick, from there on only as long as it gains; then the largest is kept that comes within 8 % of the best and takes
+    at most half a second: two tries tell sizes apart no better, and what goes on between batches is seldom then. It
+    takes at least 10 ms.
 
     Attributes:
         asked: what the user wants, or None.
