@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 import numpy as np
@@ -25,7 +25,7 @@ MOST = 32  # images in a batch, where nobody says how many
 SLOT_BYTES = 2**25
 _TRIED = 8  # batch sizes up to this are all tried, where a batch takes less than _CHEAP
 _CHEAP = 0.4  # seconds
-_LONG, _MUCH = 0.02, 8  # by turns: from so many seconds a batch on, and where codecs take so much less than the network
+_MUCH = 8  # times what codecs take: a network that does gets the cores before them
 _NEAR, _WIDE = (
     1.08,
     0.5,
@@ -104,15 +104,12 @@ class Device:
         self._free: list[Slot] = []
         self._queue: SimpleQueue[tuple[Slot, Callable[[], None]] | None] = SimpleQueue()
         self._stopping = False
-        self._codecs: Workers | None = None
+        self._sharing: Sequence[Workers] = ()
         self._thread = threading.Thread(target=self._serve, name=f"infer-{backend.device}", daemon=True)
 
-    def start(self, codecs: Workers | None = None) -> None:
-        """Begin to compute; by turns with ``codecs``, where they share the cores and the network takes nearly all time.
-
-        Side by side, the network's threads would wait in every layer for the one whose core a codec took.
-        """
-        self._codecs = codecs
+    def start(self, sharing: Sequence[Workers] = ()) -> None:
+        """Begin to compute; ``sharing`` are threads on the same cores, which give way once the network proves slow."""
+        self._sharing = sharing
         self._thread.start()
 
     def allocate(self, size: Size | None) -> None:
@@ -185,6 +182,7 @@ class Device:
                     self.busy += ended - started
                     self.computed += 1
                     self.batch.learn(slot.count, ended - started)
+                    self._claim_cores()
                     self._inbox.put(then)
                     continue
                 item = self._queue.get()
@@ -203,24 +201,17 @@ class Device:
     def _submit(self, slot: Slot) -> bool:
         """Submit a batch; True when it had to be computed in parts and is done."""
         try:
-            patience = self._patience()
-            if self._codecs is None or not patience:
-                self.backend.submit(slot)
-            else:
-                with self._codecs.paused(patience):
-                    self.backend.submit(slot)
+            self.backend.submit(slot)
         except OutOfMemory as exc:
             self._in_parts(slot, exc)
             return True
         return False
 
-    def _patience(self) -> float:
-        """How long to let the codecs finish: a part of what a batch takes, and only where they take much less."""
-        if self._codecs is None or not self.computed:
-            return 0.0
-        seconds = self.busy / self.computed
-        codecs = sum(sum(clock) for clock in self._codecs.clocks)
-        return seconds / 2 if seconds > _LONG and self.busy > _MUCH * codecs else 0.0
+    def _claim_cores(self) -> None:
+        if self._sharing and self.busy > _MUCH * sum(sum(clock) for each in self._sharing for clock in each.clocks):
+            for each in self._sharing:
+                each.give_way()
+            self._sharing = ()
 
     def _wait(self, slot: Slot) -> None:
         try:

@@ -121,8 +121,7 @@ class Loop:
         self.outlet = Outlet(self.ledger, self.spec, self.options.write, self.inbox, self.pool, self.writer)
         try:
             for device in self.devices:
-                alone = len(self.devices) == 1 and device.backend.device == "cpu"
-                device.start(self.pool if alone else None)
+                device.start((self.pool, self.reader, self.writer) if device.backend.device == "cpu" else ())
             self._loop(report)
         finally:
             for device in self.devices:

@@ -49,7 +49,7 @@ class RunSummary:
         batch: images computed at once, as asked or as found out.
         workers: threads that decoded and encoded images.
         codec_seconds: of all threads together, for images and for each way of a video, seconds of decoding and
-            encoding.
+            encoding; where the network has the cores first, without the waiting for one.
     """
 
     model_size: tuple[int, int]

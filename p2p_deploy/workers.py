@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
 import threading
 import time
@@ -17,7 +18,8 @@ from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import EndOfStream
 
 Task = Callable[..., Any]
-_TURN_S, _MOMENT_S = 0.0002, 0.0002
+_TURN_S = 0.0002
+_NICE = 19  # the least on Linux: 1.5 % of a core that an equal wants too
 DECODING, ENCODING = 0, 1  # which of a thread's clocks a task runs on
 # What a task may raise that concerns its own input only.
 OF_ONE_ITEM = (ItemFailed, EndOfStream)
@@ -66,17 +68,16 @@ class Workers:
     They are daemons: one that hangs in a call to a disk that is gone keeps nobody from ending the process.
 
     Attributes:
-        clocks: of each thread, the seconds it spent on decoding and on encoding.
+        clocks: of each thread, the seconds it spent on decoding and on encoding; since it gives way, those in which it
+            had a core.
     """
 
     def __init__(self, name: str, threads: int, inbox: Inbox) -> None:
         self._queue: SimpleQueue[tuple[Tally, int, int, Task, tuple[Any, ...]] | None] = SimpleQueue()
         self._inbox = inbox
         self._stopping = False
+        self._now = time.perf_counter
         self.clocks = [[0.0, 0.0] for _ in range(threads)]
-        self._free = threading.Event()
-        self._free.set()
-        self._busy = [False] * threads
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"{name}-{number}", daemon=True)
             for number in range(threads)
@@ -89,15 +90,12 @@ class Workers:
         self._queue.put((tally, index, clock, task, arguments))
 
     def _work(self, number: int) -> None:
-        now, free, busy = time.perf_counter, self._free, self._busy
         clocks = self.clocks[number]
         while (item := self._queue.get()) is not None:
             if self._stopping:
                 continue
             tally, index, clock, task, arguments = item
-            if not free.is_set():
-                free.wait()
-            busy[number] = True
+            now = self._now
             started = now()
             try:
                 outcome = task(*arguments)
@@ -108,21 +106,22 @@ class Workers:
                 continue
             finally:
                 clocks[clock] += now() - started
-                busy[number] = False
             tally.settle(index, outcome)
             del item, tally, arguments, outcome  # or an idle thread would keep a picture
 
-    @contextlib.contextmanager
-    def paused(self, at_most_s: float) -> Iterator[None]:
-        """Begin no task until the block ends; those that are queued are done first, if that takes no longer."""
-        end = time.perf_counter() + at_most_s
-        while (any(self._busy) or not self._queue.empty()) and time.perf_counter() < end:
-            time.sleep(_MOMENT_S)
-        self._free.clear()
-        try:
-            yield
-        finally:
-            self._free.set()
+    def give_way(self) -> None:
+        """From now on leave the cores to the network's threads, for as long as those have something to compute.
+
+        Side by side as equals, the network would wait in every layer for the one of its threads whose core a codec
+        took. What an encoder starts from here on in threads of its own gives way as well. Only Linux has priorities
+        for each thread; elsewhere all stay equal.
+        """
+        if sys.platform == "linux":
+            self._now = time.thread_time
+            for thread in self._threads:
+                assert thread.native_id
+                with contextlib.suppress(PermissionError):  # a sandbox may forbid it
+                    os.setpriority(os.PRIO_PROCESS, thread.native_id, _NICE)
 
     def stop(self, patience_s: float) -> bool:
         """Finish what is under way and leave what is queued; False when a thread did not end in time."""

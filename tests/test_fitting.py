@@ -1,5 +1,8 @@
 """Sizes: padding, tiles, mixed sizes in one folder, and what happens when memory runs out."""
 
+import os
+import queue
+import sys
 import threading
 import time
 
@@ -294,32 +297,41 @@ def test_the_batch_size_is_found_by_trying():
     assert devices.BatchSize(7).now == 7
 
 
-def test_codecs_and_a_slow_network_take_turns():
-    """While it computes no task begins; it waits for those that are queued, but not for ever."""
-    inbox, seen, computing, hanging = workers.Inbox(), [], threading.Event(), threading.Event()
-    pool = workers.Workers("codec", 2, inbox)
+def nice():
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    def queue(count, task):
-        tally = workers.Tally(count, lambda tally: None, inbox)
-        for index in range(count):
-            pool.do(tally, index, workers.DECODING, task)
 
-    def look():
-        seen.append(computing.is_set())
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priorities of their own")
+def test_threads_that_give_way_have_a_lower_priority_and_so_have_those_they_start():
+    inbox = workers.Inbox()
+    pool, equal = workers.Workers("codec", 2, inbox), workers.Workers("others", 1, inbox)
 
-    queue(5, look)
-    with pool.paused(10):
-        assert seen == [False] * 5
-        computing.set()
-        queue(3, look)
-        time.sleep(0.05)
-        assert len(seen) == 5
-        computing.clear()
-    for _ in range(2):
-        inbox.get(timeout=10)
-    assert seen == [False] * 8
-    queue(1, hanging.wait)
-    with pool.paused(0.05):
-        assert not hanging.is_set()
-    hanging.set()
+    def nice_inside():
+        inner = queue.SimpleQueue()
+        threading.Thread(target=lambda: inner.put(nice())).start()
+        return nice(), inner.get(timeout=10)
+
+    def ask(threads):
+        tally = workers.Tally(8, lambda tally: None, inbox)
+        for index in range(8):
+            threads.do(tally, index, workers.DECODING, nice_inside)
+        return inbox.get(timeout=10).outcomes
+
+    assert ask(pool) == [(nice(), nice())] * 8
+    pool.give_way()
+    pool.give_way()  # of two devices each says so
+    assert ask(pool) == [(19, 19)] * 8
+    assert ask(equal) == [(nice(), nice())] * 8
     assert pool.stop(10)
+    assert equal.stop(10)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.1, 3), (0, 0)])
+def test_only_a_slow_network_has_the_cores_first(tmp_path, monkeypatch, seconds, expected):
+    """Images, and both ways of videos: three kinds of threads give way."""
+    gave_way = []
+    monkeypatch.setattr(loop.Workers, "give_way", lambda threads: gave_way.append(threads))
+    write_images(tmp_path / "in", photo_crops(8, 64))
+    model = Plain(spec_of(), lambda image: (time.sleep(seconds), image)[1])
+    assert p2p_deploy.run(model, tmp_path / "in", tmp_path / "out").complete
+    assert len(gave_way) == expected
