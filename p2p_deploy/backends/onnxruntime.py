@@ -103,9 +103,9 @@ class OnnxRuntimeBackend(Backend):
     def _open(self, path: Path, providers: list[Any]) -> Any:
         session_options = self._runtime.SessionOptions()
         session_options.intra_op_num_threads = self._threads
-        # Threads wait for the next layer in a loop, which is quicker than waking; but not for longer than layers need,
-        # because once a batch is done, the cores belong to those that decode and encode.
-        session_options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
+        # Threads wait for the next layer in a loop, which is quicker than waking; but not for much longer than layers
+        # need, because once a batch is done, the cores belong to those that decode and encode.
+        session_options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")
         session_options.log_severity_level = 4  # what matters is raised, and said by us
         try:
             return self._runtime.InferenceSession(str(path), session_options, providers=providers)
