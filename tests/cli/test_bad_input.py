@@ -313,7 +313,6 @@ class TestCtrlC:
         for line in process.stderr:
             if "writing and comparing" in line:
                 break
-        time.sleep(0.3)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 130, stderr
