@@ -26,10 +26,8 @@ SLOT_BYTES = 2**25
 _TRIED = 8  # batch sizes up to this are all tried, where a batch takes less than _CHEAP
 _CHEAP = 0.4  # seconds
 _MUCH = 8  # times what codecs take: a network that does gets the cores before them
-_NEAR, _WIDE = (
-    1.08,
-    0.5,
-)  # as good as the best, as far as one can tell; seconds in a batch, beyond which none is larger for nothing
+_NEAR = 1.08  # times the best: as good as the best, as far as one can tell
+_WIDE = 0.5  # seconds in a batch, beyond which none is larger for nothing
 _TOO_SHORT = 0.01  # seconds in a batch, below which handing it round costs more than computing it
 _ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
 
