@@ -183,6 +183,11 @@ def read_record(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "p2p-run.jsonl").read_text().splitlines()]
 
 
+def by_input(folder: Path) -> dict[str, dict]:
+    """The lines of a run's record that are about an input, by its name."""
+    return {line["input"]: line for line in read_record(folder) if "input" in line}
+
+
 def leftovers(folder: Path) -> list[Path]:
     """Temporary files that should have been removed."""
     return [path for path in folder.rglob("*") if ".part" in path.name or path.name.startswith(".")]

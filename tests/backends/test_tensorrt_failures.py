@@ -1,4 +1,4 @@
-"""What a failing GPU is said to be, and closing: in any thread, at any time."""
+"""What a failing GPU is said to be, and closing: in any thread, at any time, with nothing left behind."""
 
 import gc
 import threading
@@ -10,7 +10,7 @@ from plans import FLAVOURS, SIZE, submit
 from support import photo_crops
 
 from p2p_deploy.backends.cuda_runtime import CudaDevice
-from p2p_deploy.errors import Failed, StalePlan
+from p2p_deploy.errors import Failed, P2PError, StalePlan
 
 DESERIALIZE = 2  # which call that is, after the GPU and the runtime
 
@@ -191,3 +191,141 @@ def test_nothing_is_collected_during_a_capture_and_later_as_before(opened, enabl
         finally:
             gc.enable()
     assert found == [False, enabled, enabled]
+
+
+# Failure and release.
+
+
+def use_everything(opened, **gpu):
+    """Open, run warm, capture, replay, change shape, run as a pipeline does, drop slots, close."""
+    pretended, model = opened(**gpu)
+    frames = photo_crops(3, SIZE)
+    with model:
+        slots = model.slots(2, 3)
+        for count in (3, 3, 3, 2):
+            for slot in slots:
+                submit(model, slot, frames[:count])
+            for slot in slots:
+                model.wait(slot)
+        del slots, slot
+        model(frames)
+    return pretended
+
+
+def attempt(opened, fail_at, flavour):
+    """What is said when one call fails; its traceback, which keeps slots alive, is gone."""
+    try:
+        use_everything(opened, flavour=flavour, fail_at=fail_at)
+    except P2PError as exc:
+        return type(exc), str(exc)
+    return None
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_whichever_call_fails_it_is_said_and_nothing_is_left(opened, flavour):
+    calls = use_everything(opened, flavour=flavour).calls
+    assert len(calls) > 40
+    silent = set()
+    for index, name in enumerate(calls):
+        found = attempt(opened, index, flavour)
+        if found is None:
+            silent.add(name)
+            continue
+        assert found[0] in (Failed, StalePlan), found
+        assert name in found[1] or "TensorRT" in found[1], (name, found)
+        if name.startswith("cuda"):
+            assert "(" in found[1], found
+            assert "cudaError" in found[1], found
+    # A graph that cannot be had is done without; closing selects the GPU and does not mind.
+    capturing = {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaMemcpyAsync"}
+    assert silent <= {*capturing, "execute_async_v3", "cudaSetDevice"}
+
+
+def test_a_gpu_that_fails_while_it_works_is_named_and_closing_still_works(opened):
+    gpu, model = opened()
+    gpu.broken = type(gpu.broken).cudaErrorIllegalAddress
+    with model, pytest.raises(Failed, match=r"cudaEventSynchronize failed on cuda:0: cudaErrorIllegalAddress \("):
+        model(photo_crops(1, SIZE))
+
+
+def test_a_batch_that_tensorrt_refuses_is_named_with_its_reason(opened):
+    gpu, model = opened()
+    with model:
+        (slot,) = model.slots(1, 2)
+        slot.count = 2
+        gpu.says = ["the workspace is too small"]
+        gpu.fail_at = len(gpu.calls) + 6
+        with pytest.raises(Failed, match=r"TensorRT refused a batch of 2 on cuda:0: the workspace is too small"):
+            model.submit(slot)
+
+
+def test_memory_that_is_not_there_asks_for_a_smaller_batch(opened):
+    gpu, model = opened()
+    with model:
+        gpu.fail_at = len(gpu.calls) + 2
+        with pytest.raises(
+            Failed, match=r"cudaMallocHost.*cudaErrorMemoryAllocation \(out of memory\).*smaller --batch"
+        ):
+            model.slots(2, 4)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_last_thing_acquired_is_released_first(opened, flavour):
+    gpu, model = opened(flavour=flavour)
+    for _ in range(3):
+        model(photo_crops(1, SIZE))
+    gpu.released.clear()
+    model.close()
+    graphs = ["replay"] if flavour == "tensorrt" else []
+    rtx = ["Cache", "Config"] if flavour == "rtx" else []
+    slot = [*graphs, "Context", "event", "stream", "memory", "memory", "pinned", "pinned"]
+    assert gpu.released == [*slot, *rtx, "Engine", "Runtime"]
+
+
+def test_closing_waits_for_what_is_under_way_and_leaves_arrays_that_someone_has(opened):
+    gpu, model = opened("late")
+    frames = photo_crops(2, SIZE)
+    (slot,) = model.slots(1, 2)
+    submit(model, slot, frames)
+    model.close()
+    assert gpu.live == {"pinned": 2}
+    row = slot.output[1]
+    np.testing.assert_array_equal(row, answer(frames)[1])
+    del slot
+    assert gpu.live == {"pinned": 1}
+    np.testing.assert_array_equal(row, answer(frames)[1])
+
+
+def test_slots_that_are_forgotten_give_their_memory_back_at_once(opened):
+    gpu, model = opened("late")
+    with model:
+        before = dict(gpu.live)
+        slots = model.slots(3, 2)
+        submit(model, slots[1], photo_crops(2, SIZE))
+        assert gpu.live != before
+        del slots
+        assert gpu.live == before
+
+
+def test_the_pretended_gpu_notices_what_it_is_there_for(opened):
+    """Else the tests above would say nothing."""
+    frames = photo_crops(2, SIZE)
+    for mistake in ("input", "output", "graph"):
+        gpu, model = opened("late")
+        with model:
+            (slot,) = model.slots(1, 2)
+            submit(model, slot, frames)
+            if mistake == "input":
+                slot.input[...] = 0
+            if mistake == "output":
+                assert (slot.output == 0xA5).all()
+            model.wait(slot)
+            if mistake == "graph":
+                submit(model, slot, frames)
+                model.wait(slot)
+                slot.lane.context.set_input_shape("frames", (1, SIZE, SIZE, 3))
+                submit(model, slot, frames)
+                model.wait(slot)
+        expected = {"input": ["an input was rewritten before it had been copied"], "output": []}
+        assert gpu.violations == expected.get(mistake, ["a graph was replayed after its context had been changed"])
+        gpu.violations.clear()
