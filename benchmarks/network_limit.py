@@ -47,7 +47,7 @@ from p2p_deploy.spec import ModelSpec
 SIZE = 256
 WIDE = (720, 1280)
 BATCHES = (1, 2, 4, 8)
-COUNTS = {"unet_256": 132, "resnet_9": 16}
+COUNTS = {"unet_256": 200, "resnet_9": 16}
 WIDE_COUNT = 8
 PAIRS = ("folder/bare", "clip/bare", "folder/loop", "folder/torch")
 BY_HAND = 3  # rounds
@@ -70,12 +70,13 @@ def export(spec: ModelSpec, folder: Path) -> tuple[Path, FrameModel]:
 
 
 def clip_frames(count: int) -> np.ndarray:
-    """The first frames of the clip, their middle square: (count, SIZE, SIZE, 3) uint8."""
+    """The frames of the clip, from the start again when it ends, their middle square: (count, SIZE, SIZE, 3) uint8."""
     with av.open(str(clip())) as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in itertools.islice(container.decode(video=0), count)]
     height, width = decoded[0].shape[:2]
     left = (width - height) // 2
-    return np.stack([resize(frame[:, left : left + height], SIZE, SIZE) for frame in decoded])
+    squares = [resize(frame[:, left : left + height], SIZE, SIZE) for frame in decoded]
+    return np.stack([squares[index % len(squares)] for index in range(count)])
 
 
 def write_clip(path: Path, frames: np.ndarray) -> None:
