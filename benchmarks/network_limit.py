@@ -47,7 +47,7 @@ from p2p_deploy.spec import ModelSpec
 SIZE = 256
 WIDE = (720, 1280)
 BATCHES = (1, 2, 4, 8)
-COUNTS = {"unet_256": 200, "resnet_9": 16}
+COUNTS = {"unet_256": 180, "resnet_9": 16}
 WIDE_COUNT = 8
 PAIRS = ("folder/bare", "clip/bare", "folder/loop", "folder/torch")
 BY_HAND = 3  # rounds

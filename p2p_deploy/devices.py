@@ -26,7 +26,7 @@ SLOT_BYTES = 2**25
 _TRIED = 8  # batch sizes up to this are all tried, where a batch takes less than _CHEAP
 _CHEAP = 0.4  # seconds
 _MUCH = 8  # times what codecs take: a network that does gets the cores before them
-_NEAR = 1.08  # times the best: as good as the best, as far as one can tell
+_NEAR = 1.15  # times the best: as good as the best, as far as one can tell
 _WIDE = 0.5  # seconds in a batch, beyond which none is larger for nothing
 _TOO_SHORT = 0.01  # seconds in a batch, below which handing it round costs more than computing it
 _ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
@@ -36,7 +36,7 @@ class BatchSize:
     """How many images are computed at once: as asked, or what turns out to be quickest.
 
     It begins with one and doubles, on the images of the run themselves. Up to 8 every size is tried where that is
-    quick, from there on only as long as it gains; then the largest is kept that comes within 8 % of the best and takes
+    quick, from there on only as long as it gains; then the largest is kept that comes within 15 % of the best and takes
     at most half a second: two tries tell sizes apart no better, and what goes on between batches is seldom then. It
     takes at least 10 ms.
 

@@ -292,7 +292,7 @@ def test_the_batch_size_is_found_by_trying():
     assert size.now == 1
     size = devices.BatchSize(None)
     for _ in range(60):
-        size.learn(size.now, 0.05 * size.now * (1 if size.now < 4 else 1.1))
+        size.learn(size.now, 0.05 * size.now * (1 if size.now < 4 else 1.2))
     assert size.now == 2
     assert devices.BatchSize(7).now == 7
 
