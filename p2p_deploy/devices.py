@@ -23,22 +23,19 @@ MOST = 32  # images in a batch, where nobody says how many
 # What a slot may hold; pictures that are larger go through alone. More would gain no speed, and a run would spend its
 # time on having memory cleared: large pictures keep a device busy in small batches.
 SLOT_BYTES = 2**25
-_TRIED = 8  # batch sizes up to this are all tried, where a batch takes less than _CHEAP
-_CHEAP = 0.4  # seconds
+_TRIED = 8  # batch sizes up to this are all tried
 _MUCH = 8  # times what codecs take: a network that does gets the cores before them
 _NEAR = 1.15  # times the best: as good as the best, as far as one can tell
-_WIDE = 0.5  # seconds in a batch, beyond which none is larger for nothing
+_LONG = 0.5  # seconds in a batch, beyond which no larger one is tried, and none is larger for nothing
 _TOO_SHORT = 0.01  # seconds in a batch, below which handing it round costs more than computing it
-_ENOUGH = 2.0  # seconds in a batch, beyond which no larger one is tried
 
 
 class BatchSize:
     """How many images are computed at once: as asked, or what turns out to be quickest.
 
-    It begins with one and doubles, on the images of the run themselves. Up to 8 every size is tried where that is
-    quick, from there on only as long as it gains; then the largest is kept that comes within 15 % of the best and takes
-    at most half a second: two tries tell sizes apart no better, and what goes on between batches is seldom then. It
-    takes at least 10 ms.
+    It begins with one and doubles, on the images of the run themselves, until a batch takes half a second; above 8 only
+    as long as it gains. Then the largest is kept that comes within 15 % of the best and takes at most half a second:
+    two tries tell sizes apart no better, and what goes on between batches is seldom then. It takes at least 10 ms.
 
     Attributes:
         asked: what the user wants, or None.
@@ -63,12 +60,12 @@ class BatchSize:
             return
         best = {size: min(found) for size, found in self._best.items()}
         gained = count == 1 or best[count] < 0.97 * best[count // 2]
-        if seconds < _ENOUGH and 2 * count <= self.most and (gained or (count < _TRIED and seconds < _CHEAP)):
+        if seconds < _LONG and 2 * count <= self.most and (gained or count < _TRIED):
             self.now = 2 * count
         else:
             quickest = min(best.values())
             near = sorted(size for size, each in best.items() if each <= _NEAR * quickest)
-            self.now = max((size for size in near if size * best[size] <= _WIDE), default=near[0])
+            self.now = max((size for size in near if size * best[size] <= _LONG), default=near[0])
             while 2 * self.now <= self.most and self.now * quickest < _TOO_SHORT:
                 self.now *= 2
             self._settled = True
