@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
 from p2p_deploy.export.report import ExportReport
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Tests that press Ctrl-C, and the processes they start, must hear it in the background of a script too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -158,7 +158,9 @@ def cancel_on_ctrl_c() -> Iterator[threading.Event]:
         cancel.set()
         say("stopping after what is under way; press Ctrl-C again to stop at once.")
 
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A script that starts a run in its background has Ctrl-C ignored there: it is meant for what is in front.
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, on_signal) for number in heard}
     try:
         yield cancel
     finally:

@@ -91,13 +91,14 @@ class TestDiskFull:
 
 
 class TestCtrlC:
-    def start(self, *arguments):
+    def start(self, *arguments, **kwargs):
         return subprocess.Popen(
             [sys.executable, "-m", "p2p_deploy", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            **kwargs,
         )
 
     def wait_for(self, condition):
@@ -131,6 +132,17 @@ class TestCtrlC:
         assert not leftovers(out)
         for name in sorted(outputs)[-3:]:
             np.testing.assert_array_equal(read_image(out / name)[0], frames[int(name[:4]) % 7])
+
+    def test_a_run_in_the_background_of_a_script_is_not_what_ctrl_c_means(self, out, tmp_path):
+        make_clip(tmp_path / "clip.mp4", np.repeat(photo_crops(10, 128), 60, axis=0))
+        model = write_identity(tmp_path / "m.onnx", size=128)
+        ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+        process = self.start("run", model, tmp_path / "clip.mp4", out, **ignoring)
+        self.wait_for(lambda: leftovers(out))
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+        assert read_record(out)[0]["status"] == "done"
 
     def test_sigterm_stops_a_run_the_same_way(self, out, tmp_path):
         make_clip(tmp_path / "clip.mp4", np.repeat(photo_crops(10, 128), 60, axis=0))
