@@ -143,6 +143,7 @@ class Trial:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a script, and by its runs
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=30, help="at how many the run is killed")
     parser.add_argument("--seed", type=int, default=0)
