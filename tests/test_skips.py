@@ -26,7 +26,7 @@ def test_a_skip_without_the_gpu_marker_is_a_failure(pytester):
         def test_that_hides_a_missing_package():
             pytest.importorskip("no_such_package")
 
-        @pytest.mark.skip(reason="later")
+        @pytest.mark.skip(reason="slow")
         def test_put_off():
             pass
 

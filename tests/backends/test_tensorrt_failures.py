@@ -6,13 +6,10 @@ import threading
 import numpy as np
 import pytest
 from fake_gpu import FakeCuda, answer
-from plans import FLAVOURS, SIZE, submit
-from support import photo_crops
+from plans import DESERIALIZE, FLAVOURS, SIZE, pictures, submit
 
 from p2p_deploy.backends.cuda_runtime import CudaDevice
 from p2p_deploy.errors import Failed, P2PError, StalePlan
-
-DESERIALIZE = 2  # which call that is, after the GPU and the runtime
 
 
 def in_a_thread(work):
@@ -71,11 +68,11 @@ def test_only_what_was_said_since_the_call_is_quoted(opened):
         gpu.says = ["of this batch"]
         gpu.fail_at = len(gpu.calls) + 6
         with pytest.raises(Failed, match=r"TensorRT refused a batch of 2 on cuda:0: of this batch\."):
-            submit(model, slot, photo_crops(2, SIZE))
+            submit(model, slot, pictures(2, SIZE))
         gpu.says = []
         gpu.fail_at = len(gpu.calls) + 2
         with pytest.raises(Failed, match="refused the address of frames on cuda:0: it gave no reason"):
-            submit(model, slot, photo_crops(1, SIZE))
+            submit(model, slot, pictures(1, SIZE))
 
 
 # Closing.
@@ -84,7 +81,7 @@ def test_only_what_was_said_since_the_call_is_quoted(opened):
 def test_waiting_after_closing_touches_no_event_that_is_gone(opened):
     gpu, model = opened()
     (slot,) = model.slots(1, 1)
-    submit(model, slot, photo_crops(1, SIZE))
+    submit(model, slot, pictures(1, SIZE))
     model.close()
     waits = gpu.calls.count("cudaEventSynchronize")
     with pytest.raises(ValueError, match="is closed"):
@@ -95,7 +92,7 @@ def test_waiting_after_closing_touches_no_event_that_is_gone(opened):
 @pytest.mark.timeout(30)
 def test_closing_lets_a_call_in_another_thread_finish(opened, monkeypatch):
     gpu, model = opened()
-    frames = photo_crops(1, SIZE)
+    frames = pictures(1, SIZE)
     under_way, closing = threading.Event(), threading.Event()
     wait = model.wait
 
@@ -133,7 +130,7 @@ def test_what_a_thread_is_calling_it_may_close_itself(opened, monkeypatch):
 
     monkeypatch.setattr(model, "wait", interrupted)
     with pytest.raises(ValueError, match="is closed"):
-        model(photo_crops(1, SIZE))
+        model(pictures(1, SIZE))
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -141,7 +138,7 @@ def test_what_a_thread_is_calling_it_may_close_itself(opened, monkeypatch):
 def test_closing_is_done_on_the_models_gpu_and_leaves_each_thread_its_own(opened, flavour, used):
     gpu, model = opened(flavour=flavour, count=3, device=2, options={"device": "cuda:2"})
     if used:
-        model(photo_crops(1, SIZE))
+        model(pictures(1, SIZE))
 
     def close():
         gpu.current.device = 1
@@ -168,7 +165,7 @@ def test_slots_forgotten_in_another_thread_leave_it_its_gpu(opened):
 
 def test_closing_works_where_the_gpu_cannot_be_selected(opened):
     gpu, model = opened()
-    model(photo_crops(1, SIZE))
+    model(pictures(1, SIZE))
     gpu.fail_at = len(gpu.calls)
     model.close()
     assert gpu.calls[-1] == "cudaSetDevice"
@@ -199,7 +196,7 @@ def test_nothing_is_collected_during_a_capture_and_later_as_before(opened, enabl
 def use_everything(opened, **gpu):
     """Open, run warm, capture, replay, change shape, run as a pipeline does, drop slots, close."""
     pretended, model = opened(**gpu)
-    frames = photo_crops(3, SIZE)
+    frames = pictures(3, SIZE)
     with model:
         slots = model.slots(2, 3)
         for count in (3, 3, 3, 2):
@@ -245,7 +242,7 @@ def test_a_gpu_that_fails_while_it_works_is_named_and_closing_still_works(opened
     gpu, model = opened()
     gpu.broken = type(gpu.broken).cudaErrorIllegalAddress
     with model, pytest.raises(Failed, match=r"cudaEventSynchronize failed on cuda:0: cudaErrorIllegalAddress \("):
-        model(photo_crops(1, SIZE))
+        model(pictures(1, SIZE))
 
 
 def test_a_batch_that_tensorrt_refuses_is_named_with_its_reason(opened):
@@ -273,7 +270,7 @@ def test_memory_that_is_not_there_asks_for_a_smaller_batch(opened):
 def test_the_last_thing_acquired_is_released_first(opened, flavour):
     gpu, model = opened(flavour=flavour)
     for _ in range(3):
-        model(photo_crops(1, SIZE))
+        model(pictures(1, SIZE))
     gpu.released.clear()
     model.close()
     graphs = ["replay"] if flavour == "tensorrt" else []
@@ -284,7 +281,7 @@ def test_the_last_thing_acquired_is_released_first(opened, flavour):
 
 def test_closing_waits_for_what_is_under_way_and_leaves_arrays_that_someone_has(opened):
     gpu, model = opened("late")
-    frames = photo_crops(2, SIZE)
+    frames = pictures(2, SIZE)
     (slot,) = model.slots(1, 2)
     submit(model, slot, frames)
     model.close()
@@ -301,7 +298,7 @@ def test_slots_that_are_forgotten_give_their_memory_back_at_once(opened):
     with model:
         before = dict(gpu.live)
         slots = model.slots(3, 2)
-        submit(model, slots[1], photo_crops(2, SIZE))
+        submit(model, slots[1], pictures(2, SIZE))
         assert gpu.live != before
         del slots
         assert gpu.live == before
@@ -309,7 +306,7 @@ def test_slots_that_are_forgotten_give_their_memory_back_at_once(opened):
 
 def test_the_pretended_gpu_notices_what_it_is_there_for(opened):
     """Else the tests above would say nothing."""
-    frames = photo_crops(2, SIZE)
+    frames = pictures(2, SIZE)
     for mistake in ("input", "output", "graph"):
         gpu, model = opened("late")
         with model:

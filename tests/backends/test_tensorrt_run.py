@@ -1,6 +1,5 @@
 """Plans on a pretended GPU that works as late, or as early, as it may. No real GPU has a part in this."""
 
-import functools
 import shutil
 import threading
 from types import SimpleNamespace
@@ -9,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from fake_gpu import answer, answer_maps
-from plans import FLAVOURS, SIZE, profile, submit
-from support import photo_crops, unet_spec, write_images
+from plans import DESERIALIZE, FLAVOURS, SIZE, pictures, profile, submit
+from support import unet_spec, write_images
 
 import p2p_deploy
 from p2p_deploy.backends import load
@@ -20,10 +19,7 @@ from p2p_deploy.media.images import read_image
 from p2p_deploy.pixels import to_values
 
 MAPS = unet_spec(size=SIZE).with_changes(inputs=(ImageSpec.for_labels(9), ImageSpec.for_instances()))
-GREY = unet_spec(size=SIZE).with_changes(inputs=(ImageSpec.for_channels(1),))
 PACES = ("late", "early", "random")
-DESERIALIZE = 2  # which call that is, after the GPU and the runtime
-pictures = functools.cache(photo_crops)  # read-only by habit
 
 
 @pytest.fixture(params=[(pace, flavour) for flavour in FLAVOURS for pace in PACES], ids="-".join)
