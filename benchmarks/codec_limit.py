@@ -28,9 +28,9 @@ import onnxruntime
 from common import rotated, spread, timed, write_photos, write_result
 
 from p2p_deploy.backends import load
-from p2p_deploy.backends.base import available_cores
-from p2p_deploy.bench.builtin import write_identity
-from p2p_deploy.pipeline import run
+from p2p_deploy.benchmark.builtin import write_identity
+from p2p_deploy.machine import available_cores
+from p2p_deploy.runner.run import run
 
 DISTINCT = 50
 # Side, format of the input, format of the output (PNG unless --ext says otherwise), how many.

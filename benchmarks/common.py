@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from p2p_deploy import pixels
-from p2p_deploy.bench import describe_machine
+from p2p_deploy.benchmark import describe_machine
 from p2p_deploy.demo.crops import cut
 from p2p_deploy.demo.photos import photos
-from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.media.image.files import encode_image, read_image
 
 RESULTS = Path(__file__).parent / "results"
 

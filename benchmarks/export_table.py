@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from common import RESULTS, photo_frames, write_result
 
-from p2p_deploy.bench.builtin import vary_output
+from p2p_deploy.benchmark.builtin import vary_output
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
 from p2p_deploy.generators import build_generator
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 NETWORKS = {
     "U-Net 256, BatchNorm": ("unet", {"num_downs": 8}, 256),

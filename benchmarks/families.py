@@ -18,11 +18,11 @@ import torch
 from common import RESULTS, write_result
 from export_table import MIB
 
-from p2p_deploy.bench.builtin import vary_output
-from p2p_deploy.checkpoints.detect import recognise
-from p2p_deploy.checkpoints.found import Assumptions
-from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
-from p2p_deploy.export.verify import check_inputs
+from p2p_deploy.benchmark.builtin import vary_output
+from p2p_deploy.checkpoints.detection import Assumptions
+from p2p_deploy.checkpoints.families import recognise
+from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.quality import check_inputs
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
 from p2p_deploy.spec import ModelSpec

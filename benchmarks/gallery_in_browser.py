@@ -27,8 +27,7 @@ import numpy as np
 import p2p_deploy
 from p2p_deploy.demo import photos
 from p2p_deploy.gallery import write_gallery
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import METADATA_KEY, ModelSpec
+from p2p_deploy.spec import METADATA_KEY, ImageSpec, ModelSpec
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOSTILE = 'z"><script>document.title="taken"</script>\n.png'

@@ -14,8 +14,8 @@ from common import write_result
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # which has the makers of these files
 
-from hostile_files import KINDS, Bait, clip, write_any_size_identity, write_hostile
-from hostile_run import (
+from helpers.hostile_files import KINDS, Bait, clip, write_any_size_identity, write_hostile
+from helpers.hostile_run import (
     run_watched,
     sentences,
     tree,

@@ -17,13 +17,12 @@ import av
 import numpy as np
 from common import photo_frames, spread, write_result
 
-from p2p_deploy.bench.builtin import vary_output
+from p2p_deploy.benchmark.builtin import vary_output
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
 from p2p_deploy.generators import build_generator
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.media.images import encode_image
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.media.image.files import encode_image
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 ROOT = Path(__file__).parent.parent
 IMAGES, SIZE = 240, 256

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from common import peak_memory_mib, photo_frames, spread, write_photos, write_result
 
-from p2p_deploy.bench.builtin import write_identity
+from p2p_deploy.benchmark.builtin import write_identity
 
 IMAGES = (200, 20_000)
 FRAMES = (100, 10_000)
@@ -27,7 +27,7 @@ BATCH = 8  # left to itself, a short run is over before it has tried the larger 
 def child(model: Path, source: Path, out: Path) -> None:
     """Run, and print the peak."""
     from p2p_deploy.backends import load
-    from p2p_deploy.pipeline import run
+    from p2p_deploy.runner.run import run
 
     with load(model) as backend:
         summary = run(backend, source, out, batch=BATCH)

@@ -32,17 +32,16 @@ import torch
 from common import rotated, spread, timed, write_photos, write_result
 
 from p2p_deploy.backends import load
-from p2p_deploy.backends.base import available_cores
-from p2p_deploy.bench.builtin import reference_spec, vary_output
+from p2p_deploy.benchmark.builtin import reference_spec, vary_output
 from p2p_deploy.demo.photos import clip, photos
-from p2p_deploy.export.onnx import write_onnx
+from p2p_deploy.exporter.onnx import write_onnx
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.media.images import read_image
-from p2p_deploy.pipeline import run
+from p2p_deploy.machine import available_cores
+from p2p_deploy.media.image.files import read_image
 from p2p_deploy.pixels import resize, to_channels
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.runner.run import run
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 SIZE = 256
 WIDE = (720, 1280)

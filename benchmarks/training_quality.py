@@ -27,10 +27,10 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 import p2p_deploy
 from p2p_deploy.demo.crops import cut
 from p2p_deploy.demo.photos import photos
-from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.media.image.files import encode_image, read_image
 from p2p_deploy.pixels import Pixels
 from trainers import cyclegan, pix2pix
-from trainers.loop import Progress
+from trainers.loop import TrainingProgress
 
 SIZE, CROP = 128, 143  # 143 is what pictures are resized to before they are cropped
 TRAIN, HELD_OUT = 600, 24
@@ -85,7 +85,7 @@ def timed_training(
     """Train for so long; the checkpoint, and (step, seconds, what was measured) of each step."""
     times: list[Step] = []
 
-    def note(now: Progress) -> None:
+    def note(now: TrainingProgress) -> None:
         times.append((now.step, time.perf_counter() - started, now.measures))
 
     started = time.perf_counter()

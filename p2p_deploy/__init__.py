@@ -13,18 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from p2p_deploy.errors import P2PError
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 if TYPE_CHECKING:
     from p2p_deploy.backends import load as load
-    from p2p_deploy.pipeline import run as run
+    from p2p_deploy.runner.run import run as run
 
 __version__ = "0.1.0"
 
 __all__ = ["ImageSpec", "ModelSpec", "P2PError", "__version__", "load", "run"]
 
-_LAZY = {"load": "p2p_deploy.backends", "run": "p2p_deploy.pipeline"}
+_LAZY = {"load": "p2p_deploy.backends", "run": "p2p_deploy.runner.run"}
 
 
 def __getattr__(name: str) -> Any:

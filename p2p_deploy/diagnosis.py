@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from p2p_deploy.backends import cuda
 from p2p_deploy.backends.onnxruntime import import_runtime
-from p2p_deploy.backends.preflight import RUNTIMES
+from p2p_deploy.backends.tensorrt.preflight import RUNTIMES
 from p2p_deploy.errors import MissingDependency
 
 

@@ -15,6 +15,8 @@ from p2p_deploy.errors import Failed, ItemFailed, OutputError, P2PError
 
 _serial = itertools.count()
 
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for a reader, where the name is taken by a pipe
+
 
 def temporary_name(path: Path) -> Path:
     """A hidden name beside ``path``: same file system, same suffix, never given twice, short enough for any disk."""

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from p2p_deploy.backends import BACKENDS
 from p2p_deploy.errors import ModelFileError, require
 from p2p_deploy.files import sha256
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.onnx_file import read_onnx
-from p2p_deploy.sidecar import read_sidecar
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
+from p2p_deploy.spec.onnx_metadata import read_onnx
+from p2p_deploy.spec.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from p2p_deploy.checkpoints import Assumptions

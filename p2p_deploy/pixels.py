@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ImageSpec
 
 Pixels = NDArray[np.unsignedinteger[Any]]
 Row = NDArray[Any]

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from p2p_deploy import latents
-from p2p_deploy.backends.base import Backend, available_cores
+from p2p_deploy.backends.base import Model
 from p2p_deploy.errors import Failed, InputError, OutputError
 from p2p_deploy.files import exists_already, is_a_folder, refuse_existing, replacing
+from p2p_deploy.machine import available_cores
 from p2p_deploy.media.base import Frame, ReadOptions
-from p2p_deploy.media.images import ImageSink, encode_image
+from p2p_deploy.media.image.files import ImageSink, encode_image
 from p2p_deploy.pixels import Pixels, from_row
 from p2p_deploy.spec import ModelSpec
 
@@ -28,7 +29,7 @@ OnProgress = Callable[[int, int], None]
 
 
 def sample_files(
-    model: Backend,
+    model: Model,
     folder: Path,
     count: int,
     *,
@@ -84,7 +85,7 @@ def sample_files(
 
 
 def sample_grid(
-    model: Backend,
+    model: Model,
     path: Path,
     count: int,
     *,
@@ -146,11 +147,11 @@ def _columns(spec: ModelSpec, count: int, label: int | None) -> int:
     return math.ceil(math.sqrt(count))
 
 
-def _drawn(model: Backend, count: int, seed: int, label: int | None) -> Iterator[Pixels]:
+def _drawn(model: Model, count: int, seed: int, label: int | None) -> Iterator[Pixels]:
     """``count`` pictures in batches (N, H, W, C) uint8."""
     output = model.spec.output
     fit = MAX_BYTES // np.dtype(output.dtype).itemsize // math.prod(output.shape(*model.size))
-    batch = max(1, min(BATCH, fit, model.most_frames(model.size)))
+    batch = max(1, min(BATCH, fit, model.max_batch(model.size)))
     inputs = latents.draw(model.spec, seed, batch, label)
     for done in range(0, count, batch):
         # The last batch is as full as the others, since how a matrix product is rounded depends on its size.

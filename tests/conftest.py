@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import pytest
-from support import unet_spec, varied_generator
+from helpers.support import unet_spec, varied_generator
 
-from p2p_deploy.bench.builtin import write_identity
+from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
-from p2p_deploy.export.report import ExportReport
+from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.report import ExportReport
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Tests that press Ctrl-C, and the processes they start, must hear it in the background of a script too.

@@ -3,10 +3,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from support import photo, photo_crops
+from helpers.support import photo, photo_crops
 
 from p2p_deploy import pixels
-from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ImageSpec
 
 RGB, GREY = ImageSpec.for_channels(3), ImageSpec.for_channels(1)
 

@@ -24,7 +24,7 @@ from trainers.data import HeldOut, batch_of, loader_of
 from trainers.discriminators import PatchGAN
 from trainers.image_pool import ImagePool
 from trainers.launch import make_fabric
-from trainers.loop import Data, Progress, fit
+from trainers.loop import Data, TrainingProgress, fit
 from trainers.losses import consistency_loss, lsgan_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
@@ -91,7 +91,7 @@ class CycleGAN(System):
                 self.F, real_B, fake_A
             )
             loss_G = loss_G + self.consistency * losses["G_consistency"]
-        self.descend("G", loss_G)
+        self.backward_and_step("G", loss_G)
 
         loss_D = torch.zeros((), device=real_A.device)
         for name, discriminator, real, fake in (("A", self.D_A, real_A, fake_A), ("B", self.D_B, real_B, fake_B)):
@@ -99,7 +99,7 @@ class CycleGAN(System):
             loss_real = lsgan_loss(discriminator(real), True)
             loss_D = loss_D + 0.5 * (loss_fake + loss_real)
             losses |= {f"D_{name}_real": loss_real, f"D_{name}_fake": loss_fake}
-        self.descend("D", loss_D)
+        self.backward_and_step("D", loss_D)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def show(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
@@ -120,7 +120,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Train on two domains and return the checkpoint of the generator from A to B, ``run/ckpt.pt``.

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from p2p_deploy import pixels
 from p2p_deploy.errors import DataError, ItemFailed
-from p2p_deploy.media.images import SUFFIXES, read_image
+from p2p_deploy.media.image.files import SUFFIXES, read_image
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import Direction
 from trainers.options import LoopOptions

@@ -21,13 +21,12 @@ from torch.nn import functional as F
 from p2p_deploy import __version__
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers.classes import Pictures, find_classes, find_held_out, find_pictures
 from trainers.data import HeldOut, batch_of, loader_of
 from trainers.discriminators import MLPDiscriminator
 from trainers.launch import make_fabric
-from trainers.loop import Data, Progress, fit
+from trainers.loop import Data, TrainingProgress, fit
 from trainers.losses import bce_gan_loss
 from trainers.options import LoopOptions
 from trainers.system import System
@@ -88,11 +87,11 @@ class GAN(System):
 
         loss_D_fake = bce_gan_loss(self.D(fake.detach(), classes), real=False)
         loss_D_real = bce_gan_loss(self.D(real, classes), real=True)
-        self.descend("D", loss_D_fake + loss_D_real)
+        self.backward_and_step("D", loss_D_fake + loss_D_real)
 
         with self.frozen("D"):
             loss_G = bce_gan_loss(self.networks["D"](fake, classes), real=True)
-        self.descend("G", loss_G)
+        self.backward_and_step("G", loss_G)
         return {"D_real": loss_D_real.detach(), "D_fake": loss_D_fake.detach(), "G_gan": loss_G.detach()}
 
     def join(self, latents: Tensor, classes: Tensor) -> Tensor:
@@ -123,7 +122,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Train on pictures, see ``trainers.classes``, and return the checkpoint, ``run/ckpt.pt``.

@@ -21,12 +21,11 @@ from torch.utils.data import Dataset
 
 from p2p_deploy.checkpoints.conditions import label_inputs
 from p2p_deploy.errors import DataError, ItemFailed
-from p2p_deploy.image_spec import ImageSpec
 from p2p_deploy.media.base import Item
-from p2p_deploy.media.images import read_image
-from p2p_deploy.media.maps import MapSource, fit_into
+from p2p_deploy.media.image.files import read_image
+from p2p_deploy.media.image.maps import MapSource, fit_into
 from p2p_deploy.pixels import to_channels
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers.data import HeldOut, View, batch_of, loader_of, match_names, to_tensor
 from trainers.loop import Data
 from trainers.options import LoopOptions

@@ -24,14 +24,14 @@ from p2p_deploy.checkpoints.native import read_training
 from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import CheckpointError, DataError, Failed, OutputError
 from p2p_deploy.files import link_or_copy, replacing
-from trainers import watch
-from trainers.judges import BETTER_WHEN_LESS, Judges
+from trainers import health
+from trainers.health import SAMPLES
 from trainers.launch import LOGS
+from trainers.metrics import BETTER_WHEN_LESS, Metrics
 from trainers.networks import plain
 from trainers.report import write_report
 from trainers.schedule import Schedule
 from trainers.system import System
-from trainers.watch import SAMPLES
 
 CHECKPOINT, BEST = "ckpt.pt", "best.pt"
 EARLIER = "checkpoints"
@@ -55,7 +55,7 @@ MAY_CHANGE = frozenset(
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a training is.
 
     Attributes:
@@ -64,7 +64,7 @@ class Progress:
         epoch: epochs begun, from 1.
         losses: losses by name, refreshed every ``LOG_EVERY`` steps.
         measures: of held-out pictures, of the last look at them.
-        doubt: a sentence about what goes wrong, when it is noticed.
+        warning: a sentence about what goes wrong, when it is noticed.
     """
 
     step: int
@@ -72,7 +72,7 @@ class Progress:
     epoch: int
     losses: dict[str, float]
     measures: dict[str, float] = field(default_factory=dict)
-    doubt: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def fit(
     *,
     overwrite: bool,
     resume: bool,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[TrainingProgress], None],
     cancel: threading.Event | None,
 ) -> Path:
     """Train, and return the checkpoint.
@@ -169,8 +169,8 @@ class _Run:
         self.losses: dict[str, float] = {}
         self.measures: dict[str, float] = {}
         self.best: float | None = None
-        self.doubts = watch.Doubts()
-        self.judges = Judges(options, paired=system.paired, device=fabric.device)
+        self.health_checks = health.HealthChecks()
+        self.metrics = Metrics(options, paired=system.paired, device=fabric.device)
         self.rates = {name: [g["lr"] for g in o.param_groups] for name, o in system.optimizers.items()}
         self.average = (
             AveragedModel(system.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
@@ -183,7 +183,7 @@ class _Run:
         """The generator, or the average of it."""
         return self.average.module if self.average else self.system.generator
 
-    def go(self, resume: bool, on_progress: Callable[[Progress], None], cancel: threading.Event) -> Path:
+    def go(self, resume: bool, on_progress: Callable[[TrainingProgress], None], cancel: threading.Event) -> Path:
         if resume:
             self._load()
         batches = iter(self.data.batches(self.step * self.options.accumulate))
@@ -191,11 +191,13 @@ class _Run:
         while not last:
             values = self._take_step(batches)
             last = self.step == self.schedule.steps or self._cancelled(cancel)
-            doubt = self._look(values, last)
+            warning = self._look(values, last)
             if self.fabric.is_global_zero:
                 epoch = self.schedule.epoch(self.step - 1) + 1
-                on_progress(Progress(self.step, self.schedule.steps, epoch, self.losses, self.measures, doubt))
-        watch.end_logs(self.fabric, self.run)
+                on_progress(
+                    TrainingProgress(self.step, self.schedule.steps, epoch, self.losses, self.measures, warning)
+                )
+        health.end_logs(self.fabric, self.run)
         if self.fabric.is_global_zero:
             write_report(self.run, self._notes())
         return self.run / CHECKPOINT
@@ -241,39 +243,39 @@ class _Run:
         return float(mean)
 
     def _look(self, values: dict[str, Tensor], last: bool) -> str | None:
-        """Log, show, measure and save, each in its time; a doubt, if there is one."""
-        doubt = None
+        """Log, show, measure and save, each in its time; a warning, if there is one."""
+        warning = None
         options, step = self.options, self.step
         if step % LOG_EVERY == 0 or step == 1 or last:
             self.losses = {name: self._mean(value) for name, value in values.items()}
-            watch.check_finite(self.losses, step)
+            health.check_finite(self.losses, step)
             rates = next(iter(self.system.optimizers.values())).param_groups[0]["lr"]
-            watch.log(self.fabric, self.run, {**self.losses, "learning_rate": rates}, step)
-            doubt = self.doubts.of_losses(self.losses, step)
+            health.log(self.fabric, self.run, {**self.losses, "learning_rate": rates}, step)
+            warning = self.health_checks.of_losses(self.losses, step)
         if self.fabric.is_global_zero and (step % options.validate_every == 0 or last):
-            doubt = self._validate() or doubt
+            warning = self._validate() or warning
         if self.fabric.is_global_zero and (step % options.save_every == 0 or last):
             self._save()
         if last or step % min(options.validate_every, options.save_every) == 0:
             self.fabric.barrier()
-        return doubt
+        return warning
 
     def _validate(self) -> str | None:
         system, generator = self.system, self.system.networks["G"]
         deployed = system.networks["G"] = plain(self.deployed)
         try:
-            columns = watch.show(system, self.data.preview)
-            self.measures = watch.measure(system, self.data.held_out, self.judges)
+            columns = health.show(system, self.data.preview)
+            self.measures = health.measure(system, self.data.held_out, self.metrics)
         finally:
             system.networks["G"] = generator
-        watch.write_samples(self.run / SAMPLES / f"step-{self.step:07d}.png", columns)
-        if self.measures and self.judges.best:
-            watch.log(self.fabric, self.run, {f"val_{k}": v for k, v in self.measures.items()}, self.step)
-            value = self.measures[self.judges.best]
-            if self.best is None or (value < self.best) == (self.judges.best in BETTER_WHEN_LESS):
+        health.write_samples(self.run / SAMPLES / f"step-{self.step:07d}.png", columns)
+        if self.measures and self.metrics.best:
+            health.log(self.fabric, self.run, {f"val_{k}": v for k, v in self.measures.items()}, self.step)
+            value = self.measures[self.metrics.best]
+            if self.best is None or (value < self.best) == (self.metrics.best in BETTER_WHEN_LESS):
                 self.best = value
                 save_checkpoint(self.run / BEST, system.spec, deployed, self._notes())
-        return self.doubts.of_samples(columns, self.step)
+        return self.health_checks.of_samples(columns, self.step)
 
     def _notes(self) -> dict[str, Any]:
         return {**self.training, "step": self.step, "losses": self.losses, "measures": self.measures, "best": self.best}

@@ -19,12 +19,11 @@ from p2p_deploy import __version__
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
 from p2p_deploy.generators.norms import Norm
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import MAX_SIDE, ModelSpec
+from p2p_deploy.spec import MAX_SIDE, ImageSpec, ModelSpec
 from trainers.data import AlignedPairs, HeldOut, batch_of, find_held_out, find_pairs, loader_of
 from trainers.discriminators import PatchGAN, StridedPatchGAN, pair
 from trainers.launch import make_fabric
-from trainers.loop import Data, Progress, fit
+from trainers.loop import Data, TrainingProgress, fit
 from trainers.losses import bce_gan_loss, consistency_loss
 from trainers.networks import init_weights
 from trainers.options import TranslationOptions
@@ -78,7 +77,7 @@ class Pix2Pix(System):
         loss_D_fake = bce_gan_loss(self.D(pair(input_NCHW, output.detach())), real=False)
         loss_D_real = bce_gan_loss(self.D(pair(input_NCHW, target)), real=True)
         # halved: the discriminator learns more slowly (section 3.3)
-        self.descend("D", 0.5 * (loss_D_fake + loss_D_real))
+        self.backward_and_step("D", 0.5 * (loss_D_fake + loss_D_real))
 
         with self.frozen("D"):
             loss_G_gan = bce_gan_loss(self.networks["D"](pair(input_NCHW, output)), real=True)
@@ -88,7 +87,7 @@ class Pix2Pix(System):
         if self.consistency:
             losses["G_consistency"] = consistency_loss(self.G, input_NCHW, output)
             loss_G = loss_G + self.consistency * losses["G_consistency"]
-        self.descend("G", loss_G)
+        self.backward_and_step("G", loss_G)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def show(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
@@ -107,7 +106,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Train on aligned pairs and return the checkpoint, ``run/ckpt.pt``.

@@ -22,14 +22,13 @@ from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import Featured, Styled, build_generator
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers import vgg
 from trainers.discriminators import MultiScale, PatchGAN, pair
 from trainers.features import FeatureEncoder, StyleEncoder
 from trainers.labelled import inputs_of, load, to_colours
 from trainers.launch import make_fabric
-from trainers.loop import Progress, fit
+from trainers.loop import TrainingProgress, fit
 from trainers.losses import feature_matching_loss, lsgan_loss
 from trainers.networks import init_weights
 from trainers.options import LoopOptions
@@ -164,11 +163,11 @@ class Pix2PixHD(System):
                 losses["G_vgg"] = self.perceptual(fake, real)
             loss_G = loss_G + PERCEPTUAL_WEIGHT * losses["G_vgg"]
         frozen = self.epoch < self.freeze_coarse
-        self.descend("G", loss_G, self.generator.get_submodule("coarse").parameters() if frozen else ())
+        self.backward_and_step("G", loss_G, self.generator.get_submodule("coarse").parameters() if frozen else ())
 
         losses["D_fake"] = sum_over_scales(self.D(pair(given, fake.detach())), real=False)
         losses["D_real"] = sum_over_scales(self.D(pair(given, real)), real=True)
-        self.descend("D", 0.5 * (losses["D_fake"] + losses["D_real"]))
+        self.backward_and_step("D", 0.5 * (losses["D_fake"] + losses["D_real"]))
         return {name: loss.detach() for name, loss in losses.items()}
 
     def show(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
@@ -192,7 +191,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Train on label maps and pictures, see ``trainers.labelled``, and return the checkpoint, ``run/ckpt.pt``.

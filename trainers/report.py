@@ -12,8 +12,8 @@ from typing import Any
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from p2p_deploy.files import replacing
+from trainers.health import SAMPLES
 from trainers.launch import LOGS
-from trainers.watch import SAMPLES
 
 REPORT = "report.html"
 _SHOWN = 6  # samples, evenly spaced through the run, the last one among them

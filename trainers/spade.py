@@ -24,13 +24,12 @@ from p2p_deploy.errors import DataError
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
 from p2p_deploy.generators.spade import SpadeBlock, Upsampling
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers import vgg
 from trainers.discriminators import MultiScale, PatchGAN, pair
 from trainers.labelled import inputs_of, load, to_colours
 from trainers.launch import make_fabric
-from trainers.loop import Progress, fit
+from trainers.loop import TrainingProgress, fit
 from trainers.losses import feature_matching_loss, hinge_generator_loss, hinge_loss, kl_divergence
 from trainers.networks import init_weights
 from trainers.options import LoopOptions
@@ -158,11 +157,11 @@ class SPADE(System):
             loss_G = loss_G + PERCEPTUAL_WEIGHT * losses["G_vgg"]
         if "G_kl" in losses:
             loss_G = loss_G + KL_WEIGHT * losses["G_kl"]
-        self.descend("G", loss_G)
+        self.backward_and_step("G", loss_G)
 
         losses["D_fake"] = mean_over_scales(self.D(pair(given, fake.detach())), real=False)
         losses["D_real"] = mean_over_scales(self.D(pair(given, real)), real=True)
-        self.descend("D", losses["D_fake"] + losses["D_real"])
+        self.backward_and_step("D", losses["D_fake"] + losses["D_real"])
         return {name: loss.detach() for name, loss in losses.items()}
 
     def show(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
@@ -186,7 +185,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Train on label maps and pictures, see ``trainers.labelled``, and return the checkpoint, ``run/ckpt.pt``.

@@ -76,7 +76,7 @@ class System(ABC):
         first = rows * self.fabric.global_rank
         return together[first : first + rows].to(self.fabric.device)
 
-    def descend(self, optimizer: str, loss: Tensor, leave: Iterable[nn.Parameter] = ()) -> None:
+    def backward_and_step(self, optimizer: str, loss: Tensor, leave: Iterable[nn.Parameter] = ()) -> None:
         """Add the gradients of ``loss`` and, with the last batch of a step, change the weights, but not ``leave``."""
         if self.first:
             self.optimizers[optimizer].zero_grad()

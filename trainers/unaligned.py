@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from p2p_deploy import pixels
 from p2p_deploy.errors import DataError, ItemFailed
-from p2p_deploy.media.images import read_image
+from p2p_deploy.media.image.files import read_image
 from trainers.data import View, list_images, to_tensor
 
 

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from p2p_deploy.backends.base import Backend, Slot
+from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.errors import DeviceError, ModelFileError, require
 
 # suffix -> (module, what opens the file, its options class)
-_ONNXRUNTIME = ("onnxruntime", "OnnxRuntimeBackend", "OnnxRuntimeOptions")
-_TORCH = ("torch", "TorchBackend", "TorchOptions")
+_ONNXRUNTIME = ("onnxruntime", "OnnxRuntimeModel", "OnnxRuntimeOptions")
+_TORCH = ("torch", "TorchModel", "TorchOptions")
 _TENSORRT = ("tensorrt", "open_plan", "TensorRTOptions")
 BACKENDS = {
     ".onnx": _ONNXRUNTIME,
@@ -23,10 +23,10 @@ BACKENDS = {
     ".engine": _TENSORRT,
 }
 
-__all__ = ["BACKENDS", "Backend", "Slot", "load"]
+__all__ = ["BACKENDS", "Model", "Slot", "load"]
 
 
-def load(path: str | Path, *, device: str = "auto", **options: Any) -> Backend:
+def load(path: str | Path, *, device: str = "auto", **options: Any) -> Model:
     """Open a model for running; the suffix says which runtime.
 
     Args:
@@ -55,6 +55,6 @@ def load(path: str | Path, *, device: str = "auto", **options: Any) -> Backend:
     if module_name == "torch":
         require("torch", "export", "Opening a checkpoint")
     module = importlib.import_module(f"p2p_deploy.backends.{module_name}")
-    model: Backend = getattr(module, opener)(path, getattr(module, options_class)(device=device, **options))
+    model: Model = getattr(module, opener)(path, getattr(module, options_class)(device=device, **options))
     model.path = path
     return model

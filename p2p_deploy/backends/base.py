@@ -1,14 +1,11 @@
 """What every runtime looks like from outside: slots of memory, submit, wait.
 
-To add a runtime: one file here with a ``Backend``, one line in ``p2p_deploy.backends.BACKENDS``; the shared contract
+To add a runtime: one file here with a ``Model``, one line in ``p2p_deploy.backends.BACKENDS``; the shared contract
 test does the rest.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,28 +19,6 @@ from p2p_deploy.errors import OutOfMemory, SpecError
 from p2p_deploy.files import sha256
 from p2p_deploy.spec import ModelSpec
 
-
-def available_cores() -> int:
-    """CPU cores this process may use, which in a container can be fewer than the machine has."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def available_memory() -> int:
-    """Bytes of memory this process may still take, by what the system and its container say."""
-    found = []
-    for file, pattern in (
-        ("/proc/meminfo", r"MemAvailable:\s+(\d+) kB"),
-        ("/sys/fs/cgroup/memory.max", r"(\d+)"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", r"(\d+)"),
-    ):
-        with contextlib.suppress(OSError):
-            match = re.match(rf"(?s).*?{pattern}", Path(file).read_text())
-            if match:
-                found.append(int(match[1]) * (1024 if "meminfo" in file else 1))
-    return min(found, default=8 * 2**30)
-
-
 Allocate = Callable[[tuple[int, ...], str], np.ndarray]
 
 
@@ -55,7 +30,7 @@ class Slot:
     Attributes:
         inputs: one array for each of the model's inputs, (capacity, ...) with the shape and element type of its
             ``ImageSpec``; the first ``count`` rows are the batch.
-        output: the same for the output; valid in the first ``count`` rows after ``Backend.wait``.
+        output: the same for the output; valid in the first ``count`` rows after ``Model.wait``.
         size: (height, width) of the images, pixels.
         count: how many rows the batch has.
     """
@@ -86,7 +61,7 @@ class Slot:
         self.count = len(keep)
 
 
-class Backend(ABC):
+class Model(ABC):
     """A loaded model: images in, images out, as its spec describes them.
 
     ``submit`` may return before the work is done; ``wait`` returns when ``slot.output`` is valid. A backend is used
@@ -142,7 +117,7 @@ class Backend(ABC):
                 "smaller --batch."
             ) from exc
 
-    def most_frames(self, size: tuple[int, int]) -> int:
+    def max_batch(self, size: tuple[int, int]) -> int:
         """How many images of (height, width) it takes at once; 0 where it does not take that size."""
         return 2**31
 

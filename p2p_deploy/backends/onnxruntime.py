@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.base import Backend, Slot, available_cores
+from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, OutOfMemory
-from p2p_deploy.onnx_file import read_onnx
+from p2p_deploy.machine import available_cores
 from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec.onnx_metadata import read_onnx
 
 _TYPES = {"uint8": "tensor(uint8)", "int32": "tensor(int32)", "float32": "tensor(float)"}
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -65,7 +66,7 @@ def import_runtime() -> Any:
     return onnxruntime
 
 
-class OnnxRuntimeBackend(Backend):
+class OnnxRuntimeModel(Model):
     """An ONNX file written by ``p2p export``, run by ONNX Runtime.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from p2p_deploy.backends.base import Backend, Slot
+from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DeviceError, Failed, OutOfMemory
 from p2p_deploy.frame_model import FrameModel, to_frames
@@ -25,7 +25,7 @@ class TorchOptions:
     device: str = "auto"
 
 
-class TorchBackend(Backend):
+class TorchModel(Model):
     """A checkpoint, run by PyTorch in float32 with its running norm statistics.
 
     Raises:

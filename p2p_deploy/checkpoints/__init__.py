@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from p2p_deploy.checkpoints.detection import Assumptions
 from p2p_deploy.checkpoints.foreign import open_foreign
-from p2p_deploy.checkpoints.found import Assumptions
 from p2p_deploy.checkpoints.native import Checkpoint, is_native, open_native, save_checkpoint
 from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import CheckpointError

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from p2p_deploy.checkpoints.found import Assumptions, image_of
+from p2p_deploy.checkpoints.detection import Assumptions, image_of
 from p2p_deploy.errors import CheckpointError
-from p2p_deploy.image_spec import ImageSpec
+from p2p_deploy.spec import ImageSpec
 
 Inputs = tuple[ImageSpec, ...]
 CONDITIONS = frozenset(("labels", "edges", "features"))  # what ``inputs_of`` takes from the user

@@ -10,12 +10,12 @@ outermost) or 3. Dropout has no weights and is last in its block, so it shows no
 
 from __future__ import annotations
 
-from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
 
 _OUTER, _FIRST_INNER, _INNER = "model.model", "model.model.1.model", ".3.model"
 
 
-def find(shapes: Shapes, assume: Assumptions) -> Found | None:
+def detect(shapes: Shapes, assume: Assumptions) -> Detection | None:
     """Recognise a U-Net of this project, any depth; None for anything else."""
     if f"{_OUTER}.0.weight" not in shapes or f"{_OUTER}.3.weight" not in shapes:
         return None
@@ -41,7 +41,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
         norm_name = "batch"
     elif f"{_OUTER}.0.bias" in shapes:
         norm_name = "instance"
-    return Found(
+    return Detection(
         family="the U-Net of pytorch-CycleGAN-and-pix2pix",
         arch="unet",
         arch_kwargs={

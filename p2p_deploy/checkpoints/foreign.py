@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from p2p_deploy import __version__
-from p2p_deploy.checkpoints.detect import recognise
-from p2p_deploy.checkpoints.found import Assumptions, Found
+from p2p_deploy.checkpoints.detection import Assumptions, Detection
+from p2p_deploy.checkpoints.families import recognise
 from p2p_deploy.checkpoints.native import Checkpoint, with_weights
 from p2p_deploy.checkpoints.reading import fold_spectral_norm, state_dict_of
 from p2p_deploy.errors import CheckpointError, P2PError
@@ -45,7 +45,7 @@ def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
     )
 
 
-def _check_asked(found: Found, assume: Assumptions) -> None:
+def _check_asked(found: Detection, assume: Assumptions) -> None:
     for name in ("labels", "edges", "features", "upsampling"):
         if getattr(assume, name) is not None and name not in found.asks:
             raise CheckpointError(f"--arch-{name} makes no difference to {found.family}; leave it out.")
@@ -55,7 +55,7 @@ def _is_sentence_of_its_own(exc: P2PError) -> bool:
     return not str(exc).startswith(("holds ", "has no part ", "is ", "seems ", "looks "))
 
 
-def _generator(found: Found, weights: Mapping[str, Tensor]) -> nn.Module:
+def _generator(found: Detection, weights: Mapping[str, Tensor]) -> nn.Module:
     renamed = {ours: weights[theirs] for theirs, ours in found.layers.renamed.items()}
     for key in [key for key in renamed if key.endswith("running_mean")]:  # counted by torch since 0.4.1, of no use here
         renamed.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
@@ -65,7 +65,7 @@ def _generator(found: Found, weights: Mapping[str, Tensor]) -> nn.Module:
     return with_weights(found.arch, found.arch_kwargs, renamed)
 
 
-def _check_shapes(found: Found, weights: Mapping[str, Tensor]) -> None:
+def _check_shapes(found: Detection, weights: Mapping[str, Tensor]) -> None:
     """Say what does not fit in the words of the file; torch would name our keys."""
     with torch.device("meta"):
         expected = build_generator(found.arch, found.arch_kwargs).state_dict()
@@ -85,7 +85,7 @@ def _check_shapes(found: Found, weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def _with_encoded(found: Found, generator: nn.Module, file: Path | None) -> tuple[Found, nn.Module]:
+def _with_encoded(found: Detection, generator: nn.Module, file: Path | None) -> tuple[Detection, nn.Module]:
     """Put in what an encoder would give."""
     z_dim, features = found.arch_kwargs.get("z_dim", 0), found.features
     if not z_dim and not features:
@@ -125,7 +125,7 @@ def _read_numbers(file: Path, shapes: list[tuple[int, ...]]) -> np.ndarray:
     return numbers
 
 
-def _spec(path: Path, found: Found, generator: Any) -> ModelSpec:
+def _spec(path: Path, found: Detection, generator: Any) -> ModelSpec:
     return ModelSpec(
         name=path.stem,
         arch=found.arch,

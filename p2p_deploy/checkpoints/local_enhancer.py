@@ -9,14 +9,14 @@ model1_2.B+4               7x7 convolution to pixels, in the last enhancer only
 from __future__ import annotations
 
 from p2p_deploy.checkpoints.conditions import CONDITIONS, inputs_of
-from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.checkpoints.resnet import REFLECTED, block_indices, downs_before, norm_of, residual_blocks, trunk
 from p2p_deploy.errors import CheckpointError
 
 _NAME = "the local enhancer of pix2pixHD"
 
 
-def find(shapes: Shapes, assume: Assumptions) -> Found | None:
+def detect(shapes: Shapes, assume: Assumptions) -> Detection | None:
     """Recognise a local enhancer with any number of scales; None for anything else."""
     if not any(key.startswith(("model1_1.", "model1_2.")) for key in shapes):
         return None
@@ -42,7 +42,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
     norm = norm_of(shapes, "model")
     inputs, features, assumed = inputs_of(in_channels, assume, _NAME)
     multiple = 2 ** (n_downs + n_enhancers)
-    return Found(
+    return Detection(
         family=_NAME,
         arch="local_enhancer",
         arch_kwargs={

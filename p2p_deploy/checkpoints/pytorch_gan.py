@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 
-from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.checkpoints.resnet import downs_before
 from p2p_deploy.errors import CheckpointError
 
 
-def find_unet(shapes: Shapes, assume: Assumptions) -> Found | None:
+def detect_unet(shapes: Shapes, assume: Assumptions) -> Detection | None:
     """Recognise the U-Net of its pix2pix; None for anything else."""
     if not any(key.startswith("down") for key in shapes) or not any(key.startswith("final.2.") for key in shapes):
         return None
@@ -32,7 +32,7 @@ def find_unet(shapes: Shapes, assume: Assumptions) -> Found | None:
     ngf, in_channels, *_ = layers.weight("down1.model.0")
     out_channels = layers.weight("final.2")[0]
     norm = "batch" if "down2.model.1.weight" in shapes else "instance"
-    return Found(
+    return Detection(
         family="the U-Net of PyTorch-GAN's pix2pix",
         arch="unet_upsample",
         arch_kwargs={
@@ -55,7 +55,7 @@ def find_unet(shapes: Shapes, assume: Assumptions) -> Found | None:
     )
 
 
-def find_resnet(shapes: Shapes, assume: Assumptions) -> Found | None:
+def detect_resnet(shapes: Shapes, assume: Assumptions) -> Detection | None:
     """Recognise the ResNet of its CycleGAN; None for anything else."""
     pattern = re.compile(r"model\.(\d{1,4})\.block\.1\.weight")
     blocks = sorted(int(match[1]) for key in shapes if (match := pattern.fullmatch(key)))
@@ -84,7 +84,7 @@ def find_resnet(shapes: Shapes, assume: Assumptions) -> Found | None:
             "here), so with other than 3 its output has another size than its input, and it was refused."
         )
     norm = "batch" if "model.2.weight" in shapes else "instance"
-    return Found(
+    return Detection(
         family="the ResNet of PyTorch-GAN's CycleGAN",
         arch="resnet",
         arch_kwargs={

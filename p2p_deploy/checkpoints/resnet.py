@@ -16,7 +16,7 @@ import re
 from typing import Any
 
 from p2p_deploy.checkpoints.conditions import CONDITIONS, inputs_of
-from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.errors import CheckpointError
 
 REFLECTED = "blocks are padded by reflection, the published default; by replication would look the same"
@@ -29,7 +29,7 @@ _BLOCK_LAYOUTS = {
 }
 
 
-def find(shapes: Shapes, assume: Assumptions) -> Found | None:
+def detect(shapes: Shapes, assume: Assumptions) -> Detection | None:
     """Recognise a ResNet generator with any number of downs and blocks; None for anything else."""
     if "model.1.weight" not in shapes or any(key.startswith("model1_") for key in shapes):
         return None
@@ -66,7 +66,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
         inferred.append("the layout is the same in pytorch-CycleGAN-and-pix2pix and in pix2pixHD")
     if padding == "reflect":
         assumed.append(REFLECTED)
-    return Found(
+    return Detection(
         family=name,
         arch="resnet",
         arch_kwargs=kwargs,

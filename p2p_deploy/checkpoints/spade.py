@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from p2p_deploy.checkpoints.conditions import inputs_of
-from p2p_deploy.checkpoints.found import Assumptions, Found, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.errors import CheckpointError
 from p2p_deploy.generators.spade import UPSAMPLING_LEVELS
 
@@ -22,7 +22,7 @@ _BLOCKS = ("head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3")
 _ADE20K = 151
 
 
-def find(shapes: Shapes, assume: Assumptions) -> Found | None:
+def detect(shapes: Shapes, assume: Assumptions) -> Detection | None:
     """Recognise a SPADE generator; None for anything else."""
     if _MARKER not in shapes:
         return None
@@ -64,7 +64,7 @@ def find(shapes: Shapes, assume: Assumptions) -> Found | None:
         )
         if assume.encoded is None:
             assumed.append("the style is the mean of all, zeros; another one with --arch-encoded FILE.npy")
-    return Found(
+    return Detection(
         family="the generator of SPADE",
         arch="spade",
         arch_kwargs=kwargs,

@@ -11,7 +11,7 @@ from p2p_deploy.cli._options import say
 from p2p_deploy.errors import ModelFileError, StalePlan
 
 if TYPE_CHECKING:
-    from p2p_deploy.backends import Backend
+    from p2p_deploy.backends import Model
 
 
 def is_plan(path: Path) -> bool:
@@ -21,7 +21,7 @@ def is_plan(path: Path) -> bool:
     return BACKENDS.get(path.suffix.lower(), ("",))[0] == "tensorrt"
 
 
-def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bool = False, **options: int) -> Backend:
+def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bool = False, **options: int) -> Model:
     """Open a model; with ``rebuild``, a plan that does not fit is first built again.
 
     Raises:
@@ -39,9 +39,9 @@ def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bo
     except StalePlan as exc:
         if not rebuild:
             raise
-        from p2p_deploy.backends.preflight import device_index, require_trust
-        from p2p_deploy.export.rebuild import rebuild_plan
-        from p2p_deploy.sidecar import read_sidecar
+        from p2p_deploy.backends.tensorrt.preflight import device_index, require_trust
+        from p2p_deploy.exporter.tensorrt.rebuild import rebuild_plan
+        from p2p_deploy.spec.sidecar import read_sidecar
 
         say(f"… {exc}")
         require_trust(path, read_sidecar(path), trust_plan)  # the new plan would carry code too, and be refused
@@ -52,10 +52,10 @@ def open_model(path: Path, device: str, *, rebuild: bool = False, trust_plan: bo
 @contextlib.contextmanager
 def open_models(
     path: Path, devices: list[str], *, rebuild: bool = False, trust_plan: bool = False
-) -> Iterator[list[Backend]]:
+) -> Iterator[list[Model]]:
     """Open a model once for each device; several on the CPU share its cores."""
     from p2p_deploy.backends import BACKENDS
-    from p2p_deploy.backends.base import available_cores
+    from p2p_deploy.machine import available_cores
 
     options = {}
     if devices.count("cpu") > 1 and BACKENDS.get(path.suffix.lower(), ("",))[0] == "onnxruntime":

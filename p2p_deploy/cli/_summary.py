@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from p2p_deploy.cli._options import printable
 
 if TYPE_CHECKING:
-    from p2p_deploy.summary import RunSummary
+    from p2p_deploy.runner.summary import RunSummary
 
 
 def where_time_went(summary: RunSummary) -> list[str]:

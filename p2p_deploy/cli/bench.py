@@ -30,8 +30,8 @@ def bench(
 
     A percentile is shown only where the samples carry it: p90 from 10, p99 from 100.
     """
-    from p2p_deploy.bench import bench_backend, describe_machine
-    from p2p_deploy.bench.builtin import export_builtin
+    from p2p_deploy.benchmark import bench_model, describe_machine
+    from p2p_deploy.benchmark.builtin import export_builtin
 
     batches = batch or [1, 4, 8]
     results: list[dict[str, Any]] = []
@@ -44,7 +44,7 @@ def bench(
             trusted = trust_plan and (is_plan(path) or not some_plan)
             with open_model(path, device, trust_plan=trusted) as backend:
                 for size in batches:
-                    result = bench_backend(backend, size, warmup_ms=warmup_ms, duration_s=duration_s)
+                    result = bench_model(backend, size, warmup_ms=warmup_ms, duration_s=duration_s)
                     results.append({"model": path.name, **result})
                     if not as_json:
                         print_result(results[-1], first=len(results) == 1)

@@ -21,7 +21,7 @@ def check(
     """Read a data set and name what is wrong with it, before an epoch is spent."""
     for module in ("torch", "lightning_fabric"):
         require(module, "train", "Training")
-    from trainers.check import check as read
+    from trainers.data_check import check as read
 
     findings = read(data)
     if as_json:

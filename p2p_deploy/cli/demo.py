@@ -65,12 +65,12 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
             did not learn.
     """
     from p2p_deploy.backends import load
-    from p2p_deploy.bench import bench_backend, describe_machine
+    from p2p_deploy.benchmark import bench_model, describe_machine
     from p2p_deploy.demo import clips, crops, photos
     from p2p_deploy.demo.page import write_page
     from p2p_deploy.demo.report import DemoReport
-    from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
-    from p2p_deploy.pipeline import run
+    from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+    from p2p_deploy.runner.run import run
     from trainers import pix2pix
 
     paths, clip = photos.photos(), photos.clip()
@@ -103,7 +103,7 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
             raise Failed(f"Some inputs of the demo failed: {summary.errors}")
         say("5/6 measuring")
         errors = {name: crops.measure(model, path, seed=crops.TEST_SEED) for name, path in paths.items()}
-        bench = [bench_backend(model, batch, warmup_ms=300, duration_s=2) for batch in (1, BATCH)]
+        bench = [bench_model(model, batch, warmup_ms=300, duration_s=2) for batch in (1, BATCH)]
 
     say("6/6 writing the page")
     report = DemoReport(
@@ -134,7 +134,7 @@ def check_learnt(error: L1, steps: int) -> None:
 
 def _can_build() -> bool:
     """Whether a TensorRT that can build a plan here is installed; says what is missing if not."""
-    from p2p_deploy.export.flavours import find_flavour
+    from p2p_deploy.exporter.tensorrt.flavours import find_flavour
 
     try:
         find_flavour()

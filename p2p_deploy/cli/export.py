@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2p_deploy.cli._arch import (
-    ArchEdges,
-    ArchEncoded,
-    ArchFeatures,
-    ArchLabels,
-    ArchPart,
-    ArchUpsampling,
-    assumptions,
-)
+from p2p_deploy.cli._arch import ArchEdges, ArchEncoded, ArchFeatures, ArchLabels, ArchPart, ArchUpsampling, assumptions
 from p2p_deploy.cli._options import (
     Json,
     MinPsnr,
@@ -32,8 +24,8 @@ from p2p_deploy.cli._options import (
 from p2p_deploy.errors import ExportError, OutputError, require
 
 if TYPE_CHECKING:
-    from p2p_deploy.export.choose import Candidate
-    from p2p_deploy.export.report import ExportReport
+    from p2p_deploy.exporter.candidates import Candidate
+    from p2p_deploy.exporter.report import ExportReport
 
 
 class Flavour(StrEnum):
@@ -105,7 +97,7 @@ def export(
         typer.Option(
             "--precision",
             help="Of the ONNX file, or, with --trt, of the plan. auto takes the first of fp16, fp16 with more float32 "
-            "islands, bf16 where tensorrt builds, and fp32 that gives the checkpoint's pictures. Default: fp32, and "
+            "layers, bf16 where tensorrt builds, and fp32 that gives the checkpoint's pictures. Default: fp32, and "
             "fp16 with --trt.",
         ),
     ] = None,
@@ -203,8 +195,8 @@ def export(
     for module in ("torch", "onnx", "onnxscript", "skimage"):
         require(module, "export", "Exporting a checkpoint")
     quiet_codecs()
-    from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
-    from p2p_deploy.export.options import BuildOptions
+    from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+    from p2p_deploy.exporter.tensorrt.options import BuildOptions
 
     options = ExportOptions(
         sizes=sizes,
@@ -294,7 +286,7 @@ def print_report(report: ExportReport) -> None:
 def print_candidates(tried: tuple[Candidate, ...]) -> None:
     """The table that --precision auto decided from."""
     print(
-        f"{'precision':10} {'float32 islands':>15} {'in half':>8} {'PSNR dB':>8} {'max':>4} {'not finite':>10}  verdict"
+        f"{'precision':10} {'float32 layers':>15} {'in half':>8} {'PSNR dB':>8} {'max':>4} {'not finite':>10}  verdict"
     )
     for candidate in tried:
         quality = candidate.quality
@@ -302,6 +294,6 @@ def print_candidates(tried: tuple[Candidate, ...]) -> None:
         if quality:
             psnr, largest, broken = f"{quality.psnr_db:.1f}", str(quality.max_levels), str(quality.non_finite)
         print(
-            f"{candidate.precision:10} {len(candidate.islands):15} {candidate.half_share:8.0%} {psnr:>8} {largest:>4} "
-            f"{broken:>10}  {candidate.failure or 'taken'}"
+            f"{candidate.precision:10} {len(candidate.fp32_layers):15} {candidate.half_share:8.0%} {psnr:>8} "
+            f"{largest:>4} {broken:>10}  {candidate.failure or 'taken'}"
         )

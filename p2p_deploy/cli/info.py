@@ -7,15 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from p2p_deploy.cli._arch import (
-    ArchEdges,
-    ArchEncoded,
-    ArchFeatures,
-    ArchLabels,
-    ArchPart,
-    ArchUpsampling,
-    assumptions,
-)
+from p2p_deploy.cli._arch import ArchEdges, ArchEncoded, ArchFeatures, ArchLabels, ArchPart, ArchUpsampling, assumptions
 from p2p_deploy.cli._options import Json, print_json, printable
 
 

@@ -49,7 +49,7 @@ class FitChoice(StrEnum):
 
 
 if TYPE_CHECKING:
-    from p2p_deploy.summary import Progress
+    from p2p_deploy.runner.summary import RunProgress
 
 
 def run(
@@ -137,7 +137,7 @@ def run(
     and sound. OUT/p2p-run.jsonl gets a line for each input.
     """
     from p2p_deploy.media import ReadOptions, WriteOptions
-    from p2p_deploy.pipeline import run as run_pipeline
+    from p2p_deploy.runner.run import run as run_pipeline
 
     images, threads = parse_count(batch, "--batch"), parse_count(workers, "--workers")
     files_only = {
@@ -163,7 +163,7 @@ def run(
     ):
         started = time.perf_counter()
 
-        def report(now: Progress) -> None:
+        def report(now: RunProgress) -> None:
             rate = now.frames / (time.perf_counter() - started)
             failed = f", {now.failed} failed" if now.failed else ""
             update(now.frames, now.frames_expected, f"{rate:.1f}/s, {now.inputs} of {now.inputs_total} files{failed}")
@@ -243,7 +243,7 @@ def refuse_gallery(source: Path, out: Path, *, replace: bool) -> None:
     from p2p_deploy.errors import OutputError
     from p2p_deploy.files import refuse_existing
     from p2p_deploy.gallery import GALLERY_NAME
-    from p2p_deploy.jobs import is_one_file
+    from p2p_deploy.runner.jobs import is_one_file
 
     if is_one_file(source, out):
         raise OutputError(f"--gallery makes a page in the output folder, and {out} is a file. Name a folder.")

@@ -15,7 +15,7 @@ from p2p_deploy.cli._options import Overwrite, ShowProgress, cancel_on_ctrl_c, p
 from p2p_deploy.errors import require
 
 if TYPE_CHECKING:
-    from trainers.loop import Progress
+    from trainers.loop import TrainingProgress
 
 
 class System(StrEnum):
@@ -281,11 +281,11 @@ def train(
         say(notice)
     with cancel_on_ctrl_c() as cancel, progress_bar(progress, system.value) as update:
 
-        def report(now: Progress) -> None:
+        def report(now: TrainingProgress) -> None:
             figures = "  ".join(f"{name} {value:.3f}" for name, value in {**now.losses, **now.measures}.items())
             update(now.step, now.steps, f"epoch {now.epoch}  {figures}")
-            if now.doubt:
-                say(now.doubt)
+            if now.warning:
+                say(now.warning)
 
         checkpoint = trainer.train(
             data, run, options, overwrite=overwrite, resume=resume, on_progress=report, cancel=cancel

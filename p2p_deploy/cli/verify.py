@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from p2p_deploy.cli._arch import (
-    ArchEdges,
-    ArchEncoded,
-    ArchFeatures,
-    ArchLabels,
-    ArchPart,
-    ArchUpsampling,
-    assumptions,
-)
+from p2p_deploy.cli._arch import ArchEdges, ArchEncoded, ArchFeatures, ArchLabels, ArchPart, ArchUpsampling, assumptions
 from p2p_deploy.cli._models import open_model
 from p2p_deploy.cli._options import Device, Json, MinPsnr, Overwrite, TrustPlan, print_json, quiet_codecs, say
 from p2p_deploy.errors import ModelFileError, require
 from p2p_deploy.files import parents_made, refuse_existing, replacing
 
 if TYPE_CHECKING:
-    from p2p_deploy.backends import Backend
+    from p2p_deploy.backends import Model
 
 BATCHES = (1, 4, 8)
 SECONDS = 3.0  # of measuring, for each
@@ -62,7 +54,7 @@ def verify(
     quiet_codecs()
     if gpu_report:
         refuse_existing([gpu_report], overwrite=overwrite)
-    from p2p_deploy.export.verification import verify_model
+    from p2p_deploy.exporter.verify import verify_model
 
     with open_model(model, device, trust_plan=trust_plan) as backend:
         assume = assumptions(arch_part, arch_labels, arch_edges, arch_features, arch_encoded, arch_upsampling)
@@ -94,15 +86,15 @@ def refuse_checkpoint(model: Path) -> None:
         )
 
 
-def _measure(backend: Backend) -> dict[str, Any]:
+def _measure(backend: Model) -> dict[str, Any]:
     """What has to be known of a first run on someone's GPU."""
-    from p2p_deploy.bench import bench_backend, describe_machine
+    from p2p_deploy.benchmark import bench_model, describe_machine
     from p2p_deploy.errors import Failed
 
     latency = []
     for batch in BATCHES:
         try:
-            latency.append(bench_backend(backend, batch, warmup_ms=500, duration_s=SECONDS))
+            latency.append(bench_model(backend, batch, warmup_ms=500, duration_s=SECONDS))
         except Failed as exc:  # a plan may not take that many at once
             latency.append({"batch": batch, "failure": str(exc)})
     return {"machine": describe_machine(), "spec": backend.spec.to_dict(), "latency": latency}

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from p2p_deploy import pixels
-from p2p_deploy.backends.base import Backend
-from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.backends.base import Model
+from p2p_deploy.media.image.files import encode_image, read_image
 from p2p_deploy.pixels import Pixels
 
 SIZE = 128
@@ -77,7 +77,7 @@ class L1:
         )
 
 
-def measure(model: Backend, photo: Path, *, count: int = TEST_CROPS, seed: int) -> L1:
+def measure(model: Model, photo: Path, *, count: int = TEST_CROPS, seed: int) -> L1:
     """Measure on crops of a photograph; fresh ones come from a ``seed`` that no training pairs were cut with."""
     random = np.random.default_rng(seed)
     colour = read_image(photo)[0]

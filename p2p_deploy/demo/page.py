@@ -10,7 +10,7 @@ from p2p_deploy import pixels
 from p2p_deploy.demo.clips import middle_frame
 from p2p_deploy.demo.photos import HELD_OUT_PHOTOS
 from p2p_deploy.demo.report import DemoReport
-from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.media.image.files import encode_image, read_image
 from p2p_deploy.pixels import Pixels
 
 WIDTH = 320  # of a picture on the page, pixels

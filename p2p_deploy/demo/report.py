@@ -11,8 +11,8 @@ import numpy as np
 from p2p_deploy.demo.clips import ClipFacts
 from p2p_deploy.demo.crops import L1
 from p2p_deploy.demo.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS
-from p2p_deploy.export.report import ExportReport
-from p2p_deploy.summary import RunSummary
+from p2p_deploy.exporter.report import ExportReport
+from p2p_deploy.runner.summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class DemoReport:
         export: what was exported, and how it compares with the checkpoint.
         run: what the run over pictures and clip did.
         errors: by photograph, on fresh crops.
-        bench: results of ``bench_backend``.
+        bench: results of ``bench_model``.
         clip: name of the clip.
         clip_source: facts of the source clip.
         clip_output: facts of what was made of it.

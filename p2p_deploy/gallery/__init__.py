@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from p2p_deploy.backends.base import available_cores
 from p2p_deploy.files import replacing
 from p2p_deploy.gallery.account import Entry, read_account
 from p2p_deploy.gallery.page import render
 from p2p_deploy.gallery.pairs import Pair, read_pair
-from p2p_deploy.manifest import RECORD_NAME
+from p2p_deploy.machine import available_cores
+from p2p_deploy.runner.record import RECORD_NAME
 from p2p_deploy.spec import ModelSpec
 
 __all__ = ["GALLERY_NAME", "SHOWN", "write_gallery"]

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from p2p_deploy.errors import InputError
-from p2p_deploy.ledger import MAX_ERRORS_KEPT
+from p2p_deploy.runner.tracker import MAX_ERRORS_KEPT
 
 _SUMMARY = b'{"summary"'
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the record says of an input, as far as the page shows it; see ``Ledger`` for the meanings."""
+    """What the record says of an input, as far as the page shows it; see ``Tracker`` for the meanings."""
 
     name: str
     status: str

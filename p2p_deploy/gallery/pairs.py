@@ -17,11 +17,11 @@ import numpy as np
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.gallery.account import Entry
 from p2p_deploy.media import EndOfStream, FrameSource, Item, is_video, open_source
-from p2p_deploy.media.maps import Maps, read_map
+from p2p_deploy.media.image.maps import Maps, read_map
 from p2p_deploy.pixels import Pixels, resize, to_channels, to_depth
 
 if TYPE_CHECKING:
-    from p2p_deploy.media.video_source import VideoSource
+    from p2p_deploy.media.video.source import VideoSource
 
 # (longest side in pixels, quality), the first that fits its share of the page is taken for both pictures of a pair:
 # a comparison of a good picture with a bad one would be about the page.
@@ -139,7 +139,7 @@ def _both_firsts(before: Path, after: Path, frames: int) -> tuple[_Shot, _Shot]:
 
 @contextlib.contextmanager
 def _opened_clip(path: Path) -> Iterator[VideoSource]:
-    from p2p_deploy.media.video_source import VideoSource
+    from p2p_deploy.media.video.source import VideoSource
 
     source = open_source(path)
     assert isinstance(source, VideoSource)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2p_deploy.errors import ItemFailed
-from p2p_deploy.media import images, raw
+from p2p_deploy.media import raw_frames
 from p2p_deploy.media.base import EndOfStream, Frame, FrameSink, FrameSource, Item, ReadOptions, WriteOptions
 from p2p_deploy.media.containers import CONTAINERS, READ_ONLY
+from p2p_deploy.media.image import files
 
-IMAGE_SUFFIXES = images.SUFFIXES
+IMAGE_SUFFIXES = files.SUFFIXES
 VIDEO_SUFFIXES = (*CONTAINERS, *READ_ONLY)
 
 __all__ = [
@@ -46,12 +47,12 @@ def open_source(path: Path, options: ReadOptions = ReadOptions()) -> FrameSource
         ItemFailed: the file cannot be opened.
     """
     if options.raw:
-        return raw.standard_input(*options.raw)
+        return raw_frames.standard_input(*options.raw)
     if is_video(path):
-        from p2p_deploy.media.video_source import VideoSource
+        from p2p_deploy.media.video.source import VideoSource
 
         return VideoSource(path, options)
-    return images.ImageSource(path, options)
+    return files.ImageSource(path, options)
 
 
 def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOptions()) -> FrameSink:
@@ -60,22 +61,22 @@ def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOpti
     Raises:
         ItemFailed: that format does not hold it.
     """
-    if isinstance(source, raw.RawSource):
-        return raw.standard_output()
+    if isinstance(source, raw_frames.RawSource):
+        return raw_frames.standard_output()
     if is_video(path):
-        from p2p_deploy.media.video_sink import VideoSink
-        from p2p_deploy.media.video_source import VideoSource
+        from p2p_deploy.media.video.sink import VideoSink
+        from p2p_deploy.media.video.source import VideoSource
 
         if not isinstance(source, VideoSource):
             raise ItemFailed(f"{source.path} is a still image, and {path.name} would be a video.")
         return VideoSink(path, source, options)
-    pages = source.pages if isinstance(source, images.ImageSource) else 1
-    if pages > 1 and path.suffix.lower() in images.TIFF_SUFFIXES:
-        from p2p_deploy.media.tiff_sink import TiffSink
+    pages = source.pages if isinstance(source, files.ImageSource) else 1
+    if pages > 1 and path.suffix.lower() in files.TIFF_SUFFIXES:
+        from p2p_deploy.media.image.tiff_sink import TiffSink
 
         return TiffSink(path)
     if pages > 1:
         raise ItemFailed(
             f"{source.path} holds {pages} pages, and {path.suffix[1:].upper()} one. Run with --ext same (or tiff)."
         )
-    return images.ImageSink(path, options)
+    return files.ImageSink(path, options)

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from support import photo_crops, unet_spec
+from helpers.support import photo_crops, unet_spec
 
 import p2p_deploy
 from p2p_deploy.backends import BACKENDS, load

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from fake_gpu import answer_vectors
-from plans import profile
-from support import drawing_generator, latent_spec
+from helpers.fake_gpu import answer_vectors
+from helpers.plans import profile
+from helpers.support import drawing_generator, latent_spec
 
 from p2p_deploy import latents
 from p2p_deploy.backends import load
-from p2p_deploy.backends.preflight import rebuild, run_instead
+from p2p_deploy.backends.tensorrt.preflight import rebuild, run_instead
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.export.exporter import export_checkpoint
-from p2p_deploy.sidecar import read_sidecar
+from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.spec.sidecar import read_sidecar
 
 CLASSES = 5
 ON_GPU = latent_spec(classes=9, z_dim=16, size=8)

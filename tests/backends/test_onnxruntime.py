@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from p2p_deploy.backends import load, onnxruntime
-from p2p_deploy.bench.builtin import write_identity
+from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError, SpecError
 from p2p_deploy.spec import METADATA_KEY
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from support import ROOT
+from helpers.support import ROOT
 
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
-from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
-from p2p_deploy.export.onnx import write_onnx
+from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.onnx import write_onnx
 
 FIXTURES = ROOT / "tests" / "fixtures" / "checkpoints"
 FAMILIES = {

@@ -6,10 +6,10 @@ import pickle
 import random
 import zipfile
 
-import layouts
 import pytest
 import torch
-from support import assert_refused, invoke
+from helpers import layouts
+from helpers.support import assert_refused, invoke
 
 SMALL = {
     "unet": layouts.unet(5, ngf=2),

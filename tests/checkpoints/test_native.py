@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 import torch
-from support import photo_crops, unet_spec, varied_generator
+from helpers.support import photo_crops, unet_spec, varied_generator
 
 from p2p_deploy.checkpoints import load_checkpoint, save_checkpoint
 from p2p_deploy.errors import CheckpointError, SpecError

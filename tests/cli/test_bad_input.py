@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from support import (
+from helpers.support import (
     ROOT,
     assert_refused,
     invoke,
@@ -22,8 +22,8 @@ from support import (
     write_images,
 )
 
-from p2p_deploy.bench.builtin import write_identity
-from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.benchmark.builtin import write_identity
+from p2p_deploy.media.image.files import encode_image, read_image
 
 
 @pytest.fixture

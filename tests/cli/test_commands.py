@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from support import ROOT, assert_refused, invoke, make_clip, p2p, photo_crops, read_record, write_images
+from helpers.support import ROOT, assert_refused, invoke, make_clip, p2p, photo_crops, read_record, write_images
 
 import p2p_deploy
 from p2p_deploy import diagnosis

@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from plans import pretend_gpu
-from support import assert_refused, invoke, photo_crops, unet_spec, varied_generator, write_images
+from helpers.plans import pretend_gpu
+from helpers.support import assert_refused, invoke, photo_crops, unet_spec, varied_generator, write_images
 
 from p2p_deploy.backends import base
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.errors import OutputError
-from p2p_deploy.export import exporter
+from p2p_deploy.exporter import export
 from p2p_deploy.files import replacing
 from p2p_deploy.frame_model import FrameModel
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.sidecar import read_sidecar, sidecar_path
+from p2p_deploy.spec import ImageSpec
+from p2p_deploy.spec.sidecar import read_sidecar, sidecar_path
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def only(folder, *names):
 
 
 def test_float32_delivered_where_half_was_asked_for(checkpoint, tmp_path, monkeypatch):
-    real = exporter.write_onnx
-    monkeypatch.setattr(exporter, "write_onnx", lambda generator, spec, path, *precision: real(generator, spec, path))
+    real = export.write_onnx
+    monkeypatch.setattr(export, "write_onnx", lambda generator, spec, path, *precision: real(generator, spec, path))
     result = invoke("export", checkpoint, "--trt", "-o", tmp_path)
     assert_refused(
         result, "A plan in half was asked for, but only 0 %", "generator.downs.0.conv", "No plan was written"
@@ -80,9 +80,9 @@ def test_auto_precision_builds_a_plan_of_what_overflows(overflowing, tmp_path):
 
 
 def test_an_artefact_that_differs_from_the_checkpoint(checkpoint, tmp_path, monkeypatch):
-    real = exporter.write_onnx
+    real = export.write_onnx
     other = varied_generator(unet_spec(), seed=1)
-    monkeypatch.setattr(exporter, "write_onnx", lambda generator, *rest: real(other, *rest))
+    monkeypatch.setattr(export, "write_onnx", lambda generator, *rest: real(other, *rest))
     result = invoke("export", checkpoint, "-o", tmp_path)
     assert_refused(result, "does not give the checkpoint's pictures: max ", "expected at most 1 grey level", "--check")
     assert only(tmp_path)
@@ -167,7 +167,7 @@ class TestPlaces:
         def full(generator, spec, path, *precision):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(exporter, "write_onnx", full)
+        monkeypatch.setattr(export, "write_onnx", full)
         result = invoke("export", checkpoint, "-o", tmp_path / "new" / "x.onnx")
         place = tmp_path / "new" / "x.onnx"
         assert_refused(result, f"error: {place} cannot be written: No space left on device. Nothing was written.")
@@ -178,7 +178,7 @@ class TestPlaces:
             with replacing(plan):
                 raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(exporter, "build_plan", full)
+        monkeypatch.setattr(export, "build_plan", full)
         result = invoke("export", checkpoint, "--trt", "-o", tmp_path / "x.onnx")
         place = tmp_path / "x.plan"
         assert_refused(result, f"error: {place} cannot be written: No space left on device. Nothing was written.")
@@ -191,7 +191,7 @@ class TestPlaces:
             (tmp_path / "out" / "x.plan").mkdir()  # after the places were looked at
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(exporter, "require_half", taken)
+            patch.setattr(export, "require_half", taken)
             result = invoke("export", checkpoint, "--trt", "-o", tmp_path / "out" / "x.onnx")
         assert_refused(result, "x.plan cannot be written: Is a directory. x.fp16.onnx, x.onnx was written before it")
 
@@ -199,7 +199,7 @@ class TestPlaces:
         def fail(*rest):
             raise OutputError("no")
 
-        monkeypatch.setattr(exporter, "write_onnx", fail)
+        monkeypatch.setattr(export, "write_onnx", fail)
         (tmp_path / "old").mkdir()
         invoke("export", checkpoint, "-o", tmp_path / "old" / "new" / "newer" / "x.onnx")
         assert only(tmp_path, "old")
@@ -289,7 +289,7 @@ class TestMemory:
         def fail(*rest):
             raise OutputError("out of memory cards")
 
-        monkeypatch.setattr(exporter, "write_onnx", fail)
+        monkeypatch.setattr(export, "write_onnx", fail)
         assert_refused(invoke("export", checkpoint, "-o", tmp_path), "error: out of memory cards")
 
 

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-from hostile_files import KINDS, Bait, clip, write_any_size_identity, write_hostile
-from hostile_run import (
+from helpers.hostile_files import KINDS, Bait, clip, write_any_size_identity, write_hostile
+from helpers.hostile_run import (
     lines_of,
     run_watched,
     tree,
@@ -18,7 +18,7 @@ from hostile_run import (
 )
 
 from p2p_deploy.errors import ItemFailed
-from p2p_deploy.media.images import read_image
+from p2p_deploy.media.image.files import read_image
 
 ROOM_MIB = 700
 

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from fake_gpu import Gpu
-from plans import FLAVOURS, pretend_gpu, pretend_runtime, profile, write_plan
-from support import assert_refused, invoke, photo_crops, write_images
+from helpers.fake_gpu import Gpu
+from helpers.plans import FLAVOURS, pretend_gpu, pretend_runtime, profile, write_plan
+from helpers.support import assert_refused, invoke, photo_crops, write_images
 
-from p2p_deploy.export import rebuild
-from p2p_deploy.sidecar import read_sidecar
+from p2p_deploy.exporter.tensorrt import rebuild
+from p2p_deploy.spec.sidecar import read_sidecar
 
 PROFILES = (profile((1, 4, 8)),)
 CODE = {"flavour": "tensorrt", "flavour_version": "11.4.0.106", "version_compatible": True}

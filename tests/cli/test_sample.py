@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from support import assert_refused, drawing_generator, invoke, latent_spec, leftovers, photo_crops, write_images
+from helpers.support import assert_refused, drawing_generator, invoke, latent_spec, leftovers, photo_crops, write_images
 
 import p2p_deploy
 from p2p_deploy import latents, sampling
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.errors import Failed, InputError
-from p2p_deploy.export.exporter import ExportOptions, export_checkpoint
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.media.images import ImageSink, read_image
+from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.media.image.files import ImageSink, read_image
+from p2p_deploy.spec import ImageSpec
 
 CLASSES = 5
 

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from support import (
+from helpers.support import (
     ROOT,
     assert_refused,
     invoke,
@@ -22,11 +22,11 @@ from support import (
     write_images,
 )
 
-from p2p_deploy.bench.builtin import write_identity
+from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.cli._options import sigterm_as_ctrl_c
 from p2p_deploy.errors import MissingDependency
-from p2p_deploy.media.images import encode_image, read_image
+from p2p_deploy.media.image.files import encode_image, read_image
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from support import photo_crops
+from helpers.support import photo_crops
 
-from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from p2p_deploy.backends.onnxruntime import OnnxRuntimeModel
 from p2p_deploy.errors import SpecError
-from p2p_deploy.export.onnx import write_onnx
+from p2p_deploy.exporter.onnx import write_onnx
+from p2p_deploy.exporter.precision import fold_batchnorm
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import GENERATORS, build_generator
-from p2p_deploy.image_spec import ImageSpec
-from p2p_deploy.precision import fold_batchnorm
-from p2p_deploy.spec import ModelSpec
+from p2p_deploy.spec import ImageSpec, ModelSpec
 
 VARIANTS = {
     "unet": {"num_downs": 5},
@@ -105,7 +104,7 @@ def test_a_dynamic_onnx_gives_the_same_pictures_at_every_size_and_batch(variant,
     side, multiple = generator.min_size, generator.size_multiple
     spec = spec_of(variant, generator, (side + multiple, side + multiple))
     write_onnx(generator, spec, tmp_path / "g.onnx")
-    with OnnxRuntimeBackend(tmp_path / "g.onnx") as backend:
+    with OnnxRuntimeModel(tmp_path / "g.onnx") as backend:
         sizes = ((side, side), (side, side + 3 * multiple), (side + 2 * multiple, side))
         for batch, (height, width) in enumerate(sizes, start=1):
             frames = np.stack([np.resize(crop, (height, width, 3)) for crop in photo_crops(batch, 64)])

@@ -1,22 +1,22 @@
 import numpy as np
 import pytest
 import torch
-from support import drawing_generator, latent_spec
+from helpers.support import drawing_generator, latent_spec
 
 from p2p_deploy import latents
-from p2p_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from p2p_deploy.backends.onnxruntime import OnnxRuntimeModel
 from p2p_deploy.errors import SpecError
-from p2p_deploy.export import choose
-from p2p_deploy.export.emulate import Emulation
-from p2p_deploy.export.engine import build_plan
-from p2p_deploy.export.flavours import find_flavour
-from p2p_deploy.export.onnx import write_onnx
-from p2p_deploy.export.options import BuildOptions
-from p2p_deploy.export.reference import make_reference
+from p2p_deploy.exporter import candidates
+from p2p_deploy.exporter.emulation import Emulation
+from p2p_deploy.exporter.onnx import write_onnx
+from p2p_deploy.exporter.precision import at_precision, multiply_accumulates
+from p2p_deploy.exporter.reference import make_reference
+from p2p_deploy.exporter.tensorrt.builder import build_plan
+from p2p_deploy.exporter.tensorrt.flavours import find_flavour
+from p2p_deploy.exporter.tensorrt.options import BuildOptions
 from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import MLP, build_generator
-from p2p_deploy.precision import at_precision, multiply_accumulates
-from p2p_deploy.sidecar import Profile
+from p2p_deploy.spec.sidecar import Profile
 
 
 def test_has_the_published_layers():
@@ -70,7 +70,7 @@ def test_an_onnx_gives_the_same_pictures_for_every_batch(tmp_path, classes, io):
     inputs = next(latents.draw(spec, 0, 7))
     with torch.inference_mode():
         expected = FrameModel(generator, spec)(*map(torch.from_numpy, inputs)).numpy().astype(float)
-    with OnnxRuntimeBackend(tmp_path / "g.onnx") as backend:
+    with OnnxRuntimeModel(tmp_path / "g.onnx") as backend:
         for batch in (1, 2, 7):
             got = backend(*(array[:batch] for array in inputs))
             assert got.shape == (batch, *spec.output.shape(12, 12))
@@ -100,9 +100,9 @@ def test_overflow_is_noticed_and_cured_by_islands():
         generator.layers[0].weight.mul_(2.0**16)
         generator.layers[0].bias.mul_(2.0**16)
         generator.layers[2].weight.div_(2.0**16)
-    tried = choose.judge(make_reference(generator, spec, None), "auto", min_psnr=40, bf16=False)
+    tried = candidates.judge(make_reference(generator, spec, None), "auto", min_psnr=40, bf16=False)
     assert "NaN or infinite, first in layers.0" in tried[0].failure
-    assert {"layers.0", "layers.2"} <= set(tried[1].islands)
+    assert {"layers.0", "layers.2"} <= set(tried[1].fp32_layers)
     assert tried[1].quality.non_finite == 0
 
 

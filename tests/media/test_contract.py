@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from helpers.support import leftovers, make_clip, photo_crops, write_images
 from PIL import Image
-from support import leftovers, make_clip, photo_crops, write_images
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import EndOfStream, open_sink, open_source

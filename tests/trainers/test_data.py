@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from support import imwrite, photo_crops, write_images
+from helpers.support import imwrite, photo_crops, write_images
 
 from p2p_deploy.errors import DataError
 from trainers.data import AlignedPairs, ShuffledEpochs, find_held_out, find_pairs, read_pair, to_pixels, to_tensor

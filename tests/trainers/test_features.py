@@ -1,10 +1,10 @@
 import pytest
 import torch
-from label_data import CLASSES, differences, interrupted, make_data, read
+from helpers.label_data import CLASSES, differences, interrupted, make_data, read
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
-from p2p_deploy.export.exporter import export_checkpoint
+from p2p_deploy.exporter.export import export_checkpoint
 from p2p_deploy.generators import Featured, ResNet, Styled
 from trainers import pix2pixhd
 from trainers.features import FeatureEncoder, StyleEncoder, average

@@ -6,17 +6,17 @@ import threading
 import numpy as np
 import pytest
 import torch
+from helpers.support import photo_crops, write_images
 from sklearn.datasets import load_digits
-from support import photo_crops, write_images
 
 import p2p_deploy
 from p2p_deploy import latents
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, P2PError
-from p2p_deploy.export.exporter import export_checkpoint
-from p2p_deploy.media.images import read_image
+from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.media.image.files import read_image
 from p2p_deploy.pixels import resize
-from trainers import gan, watch
+from trainers import gan, health
 from trainers.classes import find_classes, find_pictures
 from trainers.discriminators import MLPDiscriminator
 from trainers.gan import GAN, Options, make_spec, train
@@ -203,13 +203,13 @@ class TestSystem:
             system.generator.layers[2].weight.mul_(10)
         columns = classes or gan.COLUMNS
         preview = torch.rand(8, 1, SIZE, SIZE) * 2 - 1, torch.randn(columns, 8, 16)
-        shown = watch.show(system, preview)
+        shown = health.show(system, preview)
         assert len(shown) == columns + 1
         assert torch.equal(shown[-1], preview[0])
-        assert watch.Doubts().of_samples(shown, 300) is None
+        assert health.HealthChecks().of_samples(shown, 300) is None
         with torch.no_grad():  # deaf to the latent vector, but not to the class
             system.generator.layers[0].weight[:, :16] = 0
-        assert "collapsed" in watch.Doubts().of_samples(watch.show(system, preview), 300)
+        assert "collapsed" in health.HealthChecks().of_samples(health.show(system, preview), 300)
 
     def test_samples_are_of_the_same_latent_vectors_each_time(self, few, tmp_path):
         train(few, tmp_path / "run", options(steps=40, validate_every=20, conditional=True))

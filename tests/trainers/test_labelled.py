@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from label_data import make_data, write_map
-from support import photo_crops, write_images
+from helpers.label_data import make_data, write_map
+from helpers.support import photo_crops, write_images
 
 from p2p_deploy.errors import DataError
 from p2p_deploy.frame_model import FrameModel

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from support import photo_crops, write_images
+from helpers.support import photo_crops, write_images
 
 import p2p_deploy
-from p2p_deploy.export.exporter import export_checkpoint
+from p2p_deploy.exporter.export import export_checkpoint
 from trainers import cyclegan, pix2pix
 
 PIX2PIX = {

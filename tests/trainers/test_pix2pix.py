@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from support import photo_crops, write_images
+from helpers.support import photo_crops, write_images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from p2p_deploy.checkpoints import load_checkpoint

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from label_data import (
+from helpers.label_data import (
     CLASSES,
     assert_learns,
     differences,
@@ -12,12 +12,12 @@ from label_data import (
     read,
     tiny_vgg,
 )
-from support import photo_crops, write_images
+from helpers.support import photo_crops, write_images
 
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, SpecError
-from p2p_deploy.export.exporter import export_checkpoint
+from p2p_deploy.exporter.export import export_checkpoint
 from p2p_deploy.generators import build_generator
 from trainers import pix2pixhd
 from trainers.discriminators import MultiScale, PatchGAN

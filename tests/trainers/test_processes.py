@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from label_data import assert_same_gradients, make_data, read
-from support import ROOT, photo_crops, write_images
+from helpers.label_data import assert_same_gradients, make_data, read
+from helpers.support import ROOT, photo_crops, write_images
 
 # Without BatchNorm, dropout and pools, which look at the pictures of a process, or draw for it alone.
 LABELS = "--size 32 --labels 5 --ngf 4 --ndf 4"

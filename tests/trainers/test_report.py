@@ -7,7 +7,7 @@ from base64 import b64decode
 import cv2
 import numpy as np
 import pytest
-from support import photo_crops, write_images
+from helpers.support import photo_crops, write_images
 
 from trainers.pix2pix import Options, train
 from trainers.report import read_curves, write_report

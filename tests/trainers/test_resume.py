@@ -5,12 +5,12 @@ import threading
 
 import pytest
 import torch
-from label_data import assert_same_gradients
-from support import photo_crops, write_images
+from helpers.label_data import assert_same_gradients
+from helpers.support import photo_crops, write_images
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import CheckpointError, DataError, DeviceError, Failed, OutputError
-from trainers import cyclegan, pix2pix, watch
+from trainers import cyclegan, health, pix2pix
 from trainers.image_pool import ImagePool
 
 
@@ -155,21 +155,21 @@ def test_memory_that_is_out_names_what_to_turn(data, tmp_path, monkeypatch):
 
 class TestDoubts:
     def test_outputs_that_look_alike_are_noticed_once(self):
-        doubts = watch.Doubts()
+        health_checks = health.HealthChecks()
         columns = [torch.rand(4, 3, 8, 8), torch.full((4, 3, 8, 8), 0.3), torch.rand(4, 3, 8, 8)]
-        assert doubts.of_samples(columns, step=10) is None
-        assert "generator has collapsed" in doubts.of_samples(columns, step=500)
-        assert doubts.of_samples(columns, step=1000) is None
+        assert health_checks.of_samples(columns, step=10) is None
+        assert "generator has collapsed" in health_checks.of_samples(columns, step=500)
+        assert health_checks.of_samples(columns, step=1000) is None
         columns[1] = torch.rand(4, 3, 8, 8)
-        assert watch.Doubts().of_samples(columns, step=500) is None
+        assert health.HealthChecks().of_samples(columns, step=500) is None
 
     def test_a_discriminator_that_has_won_is_noticed(self):
-        doubts = watch.Doubts()
+        health_checks = health.HealthChecks()
         sure, unsure = {"D_real": 0.001, "D_fake": 0.002, "G_gan": 9.0}, {"D_real": 0.001, "D_fake": 0.4}
-        said = [doubts.of_losses(sure, step) for step in range(10, 500, 10)]
+        said = [health_checks.of_losses(sure, step) for step in range(10, 500, 10)]
         assert not any(said)
-        assert doubts.of_losses(unsure, 500) is None
-        said = [doubts.of_losses(sure, step) for step in range(510, 1100, 10)]
+        assert health_checks.of_losses(unsure, 500) is None
+        said = [health_checks.of_losses(sure, step) for step in range(510, 1100, 10)]
         assert [sentence is not None for sentence in said].count(True) == 1
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from label_data import (
+from helpers.label_data import (
     CLASSES,
     assert_learns,
     differences,
@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, SpecError
-from p2p_deploy.export.exporter import export_checkpoint
+from p2p_deploy.exporter.export import export_checkpoint
 from p2p_deploy.generators import build_generator
 from trainers import spade
 from trainers.launch import make_fabric

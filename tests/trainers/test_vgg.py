@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 import torch
-from label_data import tiny_vgg
+from helpers.label_data import tiny_vgg
 
 from p2p_deploy.errors import CheckpointError, DataError
 from trainers.vgg import DEVIATION, WEIGHTS, Perceptual, read_vgg

@@ -1,0 +1,1 @@
+"""Still images: files, maps of labels, and what lies beside pixels in them."""

@@ -1,0 +1,316 @@
+"""Which inputs there are and where each output goes: settled, and refused if need be, before any work.
+
+A run may have a million inputs, so what is kept of one is its name, packed (``output_names.pack``); paths are made when
+its turn comes. The inputs are those that were there when the run was planned: one that has gone since fails, and one
+that has come since is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from p2p_deploy.errors import InputError, OutputError
+from p2p_deploy.files import refuse_existing
+from p2p_deploy.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_video, output_suffix
+from p2p_deploy.media.raw_frames import STANDARD_STREAM
+from p2p_deploy.runner import output_names
+from p2p_deploy.runner.conflicts import ConflictCheck, inside, real
+from p2p_deploy.runner.discovery import MEDIA_SUFFIXES, Folder, Pattern, join, split_pattern, walk
+from p2p_deploy.runner.record import RECORD_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input file and its output.
+
+    Attributes:
+        source: the file to read.
+        output: the file to write.
+        name: the source relative to the folder that was asked for, with forward slashes; its name in the record.
+        note: why the output is named as it is, where that is not after the rule.
+    """
+
+    source: Path
+    output: Path
+    name: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """What a run will do; iterating gives its jobs, as often as one likes: the files of a folder, then its sub-folders.
+
+    Attributes:
+        folder: the output folder, which also holds the record; None when OUT is the one output file itself.
+        total: how many jobs there are.
+        stills: how many of them are images; the others are videos.
+        ignored: how many files of other kinds were passed over.
+        skipped: how many inputs were left out because an earlier run has done them.
+        renamed: how many outputs gave way to another one's name, those that were left out included.
+        root: the folder that names start from.
+        out: the folder that outputs are laid out in.
+        ext: see ``output_names.output_name``.
+        packed: a slash and the path of each folder with inputs, below ``root``, and after it its entries.
+    """
+
+    folder: Path | None
+    total: int
+    stills: int
+    ignored: int
+    skipped: int
+    renamed: int
+    root: Path
+    out: Path
+    ext: str
+    packed: tuple[bytes, ...]
+
+    def __iter__(self) -> Iterator[Job]:
+        return (job for _, job in self._read() if job)
+
+    def folders(self) -> Iterator[Path]:
+        """Every folder that outputs go to."""
+        return (self.out / entry[1:] for entry, job in self._read() if not job)
+
+    def without(self, done: Callable[[Job], bool]) -> JobList:
+        """Leave out the jobs that are done; they count as skipped."""
+        total = stills = 0
+
+        def left() -> Iterator[str]:
+            nonlocal total, stills
+            for entry, job in self._read():
+                if job and done(job):
+                    continue
+                yield entry
+                total += job is not None
+                stills += job is not None and output_names.is_still(job.name)
+
+        packed = output_names.pack(left())
+        skipped = self.skipped + self.total - total
+        return replace(self, total=total, stills=stills, skipped=skipped, packed=packed)
+
+    def _read(self) -> Iterator[tuple[str, Job | None]]:
+        """Each entry; with its job, or with None for that of a folder."""
+        relative, source, output = "", self.root, self.out
+        for entry in output_names.unpack(self.packed):
+            if entry[0] == "/":
+                relative = entry[1:]
+                source, output = self.root / relative, self.out / relative
+                yield entry, None
+            else:
+                name, target, note = output_names.read_entry(entry, self.ext)
+                yield entry, Job(source / name, output / target, join(relative, name), note)
+
+
+def plan_jobs(
+    source: Path,
+    out: Path,
+    *,
+    recursive: bool = False,
+    overwrite: bool = False,
+    ext: str = "png",
+    limit: int | None = None,
+) -> JobList:
+    """List the inputs and lay out the outputs.
+
+    Args:
+        source: an image, a video, or a folder of both; or, where there is no such file, a pattern such as
+            ``photos/**/*.jpg``, whose names start from the folder before its first wildcard. A pattern follows no
+            symbolic links to folders, and finds no hidden files.
+        out: the output folder, which mirrors the tree of ``source``; or, for a single input, the output file itself
+            when it has the suffix of an image or a video. Videos keep their container.
+        recursive: descend into sub-folders; symbolic links to folders are not followed.
+        overwrite: allow existing outputs to be replaced.
+        ext: the format of images: ``png``, ``jpg``, ``webp``, ``tiff``, ``avif``, or ``same`` as the input (png where
+            that cannot be written). A single output file says its own.
+        limit: take only the first so many inputs, named as if all were taken.
+
+    Raises:
+        InputError: there is nothing to do.
+        OutputError: an output exists, or would lie among the inputs.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    if ext != "same" and f".{ext}" not in output_names.WRITTEN_SUFFIXES:
+        raise ValueError(f"ext must be one of {' '.join(sorted(output_names.WRITTEN_SUFFIXES))} or same, got {ext!r}")
+    try:
+        return _plan(source, out, recursive, overwrite, ext, limit)
+    except OSError as exc:
+        hint = " Take folders you may read." if isinstance(exc, PermissionError) else ""
+        raise InputError(f"{exc.filename} cannot be looked at: {exc.strerror}.{hint}") from exc
+
+
+def pipe_job() -> JobList:
+    """The one job of a run over raw frames from standard input to standard output."""
+    name = str(STANDARD_STREAM)
+    return JobList(
+        None, 1, 1, 0, 0, 0, Path(), Path(), "same", output_names.pack(["/", output_names.entry(name, name)])
+    )
+
+
+def _plan(source: Path, out: Path, recursive: bool, overwrite: bool, ext: str, limit: int | None) -> JobList:
+    if source.is_file():
+        return _single(source, out, overwrite, ext)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
+    if source.is_dir():
+        _refuse_out_inside(source, out)
+        planner = _Planner(source, out, Pattern("**" if recursive else "*"), None, overwrite, ext, limit)
+        plan = planner.plan()
+        if not plan.total:
+            raise InputError(_nothing_found(source, plan.ignored, 0 if recursive else planner.passed_over))
+        return plan
+    split = None if source.exists() else split_pattern(source)
+    if split is None:
+        what = "is no file or folder" if source.exists() else "does not exist"
+        raise InputError(f"{source} {what}. Expected an image, a video or a folder of them.")
+    root, pattern = split
+    if not root.is_dir():
+        raise InputError(f"{source} starts from {root}, which is no folder. Expected a pattern such as photos/*.jpg.")
+    plan = _Planner(root, out, pattern, source, overwrite, ext, limit).plan()
+    if not plan.total:
+        others = f"only {plan.ignored} files of other kinds" if plan.ignored else "nothing"
+        raise InputError(f"{source} matches {others}. Expected a pattern of images or videos, such as photos/*.jpg.")
+    return plan
+
+
+class _Planner:
+    """Goes through a tree once.
+
+    Args:
+        root: the folder that names start from.
+        out: the output folder.
+        pattern: which files are meant.
+        source: the pattern as it was given, or None for a folder.
+        overwrite, ext, limit: see ``plan_jobs``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        out: Path,
+        pattern: Pattern,
+        source: Path | None,
+        overwrite: bool,
+        ext: str,
+        limit: int | None,
+    ) -> None:
+        self.root, self.out, self.ext, self.limit = root, out, ext, limit
+        self.pattern = pattern
+        self.places = ConflictCheck(root, out, pattern, source, overwrite, ext)
+        self.total = self.stills = self.renamed = self.ignored = self.passed_over = 0
+
+    def plan(self) -> JobList:
+        """List, lay out, and refuse what has to be."""
+        packed = output_names.pack(self._entries())
+        self.places.refuse_existing()
+        return JobList(
+            folder=self.out,
+            total=self.total,
+            stills=self.stills,
+            ignored=self.ignored,
+            skipped=0,
+            renamed=self.renamed,
+            root=self.root,
+            out=self.out,
+            ext=self.ext,
+            packed=packed,
+        )
+
+    def _entries(self) -> Iterator[str]:
+        for group in walk(self.root, self.pattern):
+            files = group[0].files if len(group) == 1 else [name for folder in group for name in folder.files]
+            entries = output_names.lay_out(files, (name for folder in group for name in folder.folders), self.ext)
+            start = 0
+            for folder in group:
+                self.ignored += folder.ignored
+                self.passed_over += folder.passed_over
+                mine = entries if len(group) == 1 else entries[start : start + len(folder.files)]
+                start += len(mine)
+                yield from self._take(folder, mine)
+                if self.total == self.limit:
+                    return
+
+    def _take(self, folder: Folder, entries: list[str]) -> Iterator[str]:
+        """The entries of one folder, as far as the limit allows, after they have been found to be in order."""
+        if self.limit is not None:
+            entries = entries[: self.limit - self.total]
+        if not entries:
+            return
+        if folder.relative.partition("/")[0] == RECORD_NAME:
+            raise OutputError(
+                f"{self.root / RECORD_NAME} is a folder, and in {self.out} its name is taken by the record of the run. "
+                "Rename it, or leave it out."
+            )
+        self.places.check(folder, entries)
+        self.total += len(entries)
+        self.stills += sum(map(output_names.is_still, folder.files[: len(entries)]))
+        self.renamed += sum("/" in entry for entry in entries)
+        yield f"/{folder.relative}"
+        yield from entries
+
+
+def is_one_file(source: Path, out: Path) -> bool:
+    """Whether OUT is the output file itself and not a folder."""
+    return (
+        source.is_file() and out.suffix.lower() in MEDIA_SUFFIXES | output_names.WRITTEN_SUFFIXES and not out.is_dir()
+    )
+
+
+def _single(source: Path, out: Path, overwrite: bool, ext: str) -> JobList:
+    suffix = source.suffix.lower()
+    if suffix not in MEDIA_SUFFIXES:
+        raise InputError(
+            f"{source} is not an image or video this program knows by its suffix; expected one of "
+            f"{' '.join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)}."
+        )
+    folder: Path | None = out
+    output = out / output_names.output_name(source.name, ext)
+    if is_one_file(source, out):
+        _refuse_unfit(source, out)
+        folder, output = None, out
+    elif out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
+    if real(output.parent) / output.name == real(source):
+        raise OutputError(f"{output} would replace its own input. Choose another output folder.")
+    refuse_existing([output], overwrite)
+    packed = output_names.pack(["/", output_names.entry(source.name, output.name)])
+    return JobList(folder, 1, int(not is_video(source)), 0, 0, 0, source.parent, output.parent, ext, packed)
+
+
+def _refuse_unfit(source: Path, out: Path) -> None:
+    """An output file has to be of a kind that its input can become."""
+    if is_video(source) != is_video(out):
+        raise OutputError(
+            f"{source} is {_kind(source)} and cannot become {out.name}, {_kind(out)}. Choose another suffix, "
+            "or a folder."
+        )
+    suffix = out.suffix.lower()
+    if not is_video(source):
+        if suffix not in output_names.WRITTEN_SUFFIXES:
+            written = " ".join(sorted(output_names.WRITTEN_SUFFIXES))
+            raise OutputError(f"{out.name}: {suffix} is read and not written. Choose one of {written}, or a folder.")
+    elif suffix != (kept := output_suffix(source.suffix).lower()):
+        raise OutputError(
+            f"{source.name} cannot become {out.name}: a video keeps its container. Name the output *{kept}, "
+            "or a folder."
+        )
+
+
+def _refuse_out_inside(source: Path, out: Path) -> None:
+    if inside(real(out), real(source)) is not None:
+        raise OutputError(
+            f"The output folder {out} lies inside the input folder {source}, where outputs would become inputs of the "
+            "next run. Choose a folder outside it."
+        )
+
+
+def _nothing_found(source: Path, ignored: int, folders: int) -> str:
+    hint = f" It has {folders} sub-folders; add --recursive to descend." if folders else ""
+    others = f" ({ignored} files of other kinds)" if ignored else ""
+    return f"{source} holds no images or videos{others}.{hint}"
+
+
+def _kind(path: Path) -> str:
+    return "a video" if is_video(path) else "a still image"

@@ -1,0 +1,1 @@
+"""What tests share: pictures, clips, checkpoints and plans, and pretended hardware."""
