@@ -23,8 +23,8 @@ from p2p_deploy.checkpoints.detection import Assumptions
 from p2p_deploy.checkpoints.families import recognise
 from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
 from p2p_deploy.exporter.quality import check_inputs
-from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.spec import ModelSpec
 
 TESTS = Path(__file__).parent.parent / "tests"

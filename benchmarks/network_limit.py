@@ -35,8 +35,8 @@ from p2p_deploy.backends import load
 from p2p_deploy.benchmark.builtin import reference_spec, vary_output
 from p2p_deploy.demo.photos import clip, photos
 from p2p_deploy.exporter.onnx import write_onnx
-from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.machine import available_cores
 from p2p_deploy.media.image.files import read_image
 from p2p_deploy.pixels import resize, to_channels

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from p2p_deploy import __version__
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
-from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import Featured, Styled, build_generator
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers import vgg
 from trainers.discriminators import MultiScale, PatchGAN, pair

@@ -21,8 +21,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from p2p_deploy import __version__
 from p2p_deploy.errors import DataError
-from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.generators.spade import SpadeBlock, Upsampling
 from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers import vgg

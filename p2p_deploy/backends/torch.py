@@ -11,7 +11,7 @@ import torch
 from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DeviceError, Failed, OutOfMemory
-from p2p_deploy.frame_model import FrameModel, to_frames
+from p2p_deploy.generators.frame_model import FrameModel, to_frames
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from p2p_deploy.exporter.precision import DTYPES, PRODUCTS, Precision, at_precis
 from p2p_deploy.exporter.quality import Quality, compare
 from p2p_deploy.exporter.reference import Reference
 from p2p_deploy.exporter.tensorrt.layers import MIN_HALF_SHARE
-from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.generators.frame_model import FrameModel
 
 PrecisionChoice = Literal["fp32", "fp16", "bf16", "auto"]
 # A value this far below what half can hold leaves room for pictures that were not among those checked.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from p2p_deploy.exporter.precision import is_leaf, observing
-from p2p_deploy.frame_model import FrameModel, to_frames
+from p2p_deploy.generators.frame_model import FrameModel, to_frames
 from p2p_deploy.pixels import Pixels
 
 HALVES = (torch.float16, torch.bfloat16)

@@ -15,7 +15,7 @@ from torch import nn
 
 from p2p_deploy.errors import ExportError, require
 from p2p_deploy.exporter.precision import DTYPES, Precision, at_precision
-from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, ImageSpec, ModelSpec
 
 OPSET = 20

@@ -12,7 +12,7 @@ from torch import nn
 from p2p_deploy.errors import ExportError
 from p2p_deploy.exporter.precision import with_instance_statistics
 from p2p_deploy.exporter.quality import Batch, check_inputs
-from p2p_deploy.frame_model import FrameModel, to_frames
+from p2p_deploy.generators.frame_model import FrameModel, to_frames
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import ModelSpec
 

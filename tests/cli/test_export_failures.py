@@ -15,7 +15,7 @@ from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.errors import OutputError
 from p2p_deploy.exporter import export
 from p2p_deploy.files import replacing
-from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.spec import ImageSpec
 from p2p_deploy.spec.sidecar import read_sidecar, sidecar_path
 

@@ -24,8 +24,8 @@ from p2p_deploy.exporter.precision import with_instance_statistics
 from p2p_deploy.exporter.tensorrt.rebuild import rebuild_plan
 from p2p_deploy.exporter.verify import verify_model
 from p2p_deploy.files import sha256
-from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import build_generator
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.pixels import to_values
 from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, QUALITY_KEY, ModelSpec
 from p2p_deploy.spec.sidecar import read_sidecar

@@ -16,8 +16,8 @@ from p2p_deploy.exporter.precision import (
     with_instance_statistics,
 )
 from p2p_deploy.exporter.reference import make_reference
-from p2p_deploy.frame_model import FrameModel, to_frames
 from p2p_deploy.generators import build_generator
+from p2p_deploy.generators.frame_model import FrameModel, to_frames
 
 VARIANTS = {
     "unet": {"num_downs": 5},

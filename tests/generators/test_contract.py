@@ -9,8 +9,8 @@ from p2p_deploy.backends.onnxruntime import OnnxRuntimeModel
 from p2p_deploy.errors import SpecError
 from p2p_deploy.exporter.onnx import write_onnx
 from p2p_deploy.exporter.precision import fold_batchnorm
-from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import GENERATORS, build_generator
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
 VARIANTS = {

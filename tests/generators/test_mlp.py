@@ -14,8 +14,8 @@ from p2p_deploy.exporter.reference import make_reference
 from p2p_deploy.exporter.tensorrt.builder import build_plan
 from p2p_deploy.exporter.tensorrt.flavours import find_flavour
 from p2p_deploy.exporter.tensorrt.options import BuildOptions
-from p2p_deploy.frame_model import FrameModel
 from p2p_deploy.generators import MLP, build_generator
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.spec.sidecar import Profile
 
 

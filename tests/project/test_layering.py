@@ -10,10 +10,10 @@ from helpers.support import ROOT
 # Each module may import from the rows above its own, and from its own package.
 LAYERS = (
     ("errors",),
-    ("files", "machine"),
+    ("files", "machine", "reports"),
     ("spec",),
     ("pixels", "latents"),
-    ("generators", "media", "frame_model"),
+    ("generators", "media"),
     ("checkpoints",),
     ("backends",),
     ("exporter", "inspection", "diagnosis", "sampling"),
@@ -29,17 +29,17 @@ TRAINERS_MAY_USE = {
     "errors",
     "files",
     "machine",
+    "reports",
     "spec",
     "pixels",
     "generators",
     "media",
     "checkpoints",
-    "frame_model",
 }
 
 # Where a runtime may be imported at all, and whether at the top of the module.
 HEAVY = {
-    "torch": {"generators", "checkpoints", "frame_model", "backends.torch", "exporter", "benchmark.builtin"},
+    "torch": {"generators", "checkpoints", "backends.torch", "exporter", "benchmark.builtin"},
     "onnxruntime": {"backends.onnxruntime"},
     "onnx": set(),
     "av": {"media.video", "demo.clips", "diagnosis"},

@@ -13,7 +13,7 @@ import p2p_deploy
 from p2p_deploy.checkpoints import Assumptions, load_checkpoint
 from p2p_deploy.errors import ExportError
 from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
-from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.media.image import maps
 from p2p_deploy.media.image.files import read_image
 

@@ -7,7 +7,7 @@ from helpers.label_data import make_data, write_map
 from helpers.support import photo_crops, write_images
 
 from p2p_deploy.errors import DataError
-from p2p_deploy.frame_model import FrameModel
+from p2p_deploy.generators.frame_model import FrameModel
 from trainers import pix2pixhd
 from trainers.labelled import Labelled, find_held_out, find_labelled, inputs_of, to_colours
 
