@@ -1,6 +1,7 @@
 """Every exception p2p-deploy raises on purpose.
 
     P2PError
+    ├── OptionError          an option with a value that it cannot have; a ValueError too
     ├── SpecError            a ModelSpec that cannot be read, or that contradicts itself
     ├── CheckpointError      a checkpoint that cannot be read, or is not one of ours
     ├── ModelFileError       an ONNX file or plan that cannot be used
@@ -28,6 +29,10 @@ from types import ModuleType
 
 class P2PError(Exception):
     """The root: anything a user can do something about."""
+
+
+class OptionError(P2PError, ValueError):
+    """An option with a value that it cannot have."""
 
 
 class SpecError(P2PError):

@@ -10,7 +10,7 @@ from helpers.support import ROOT
 # Each module may import from the rows above its own, and from its own package.
 LAYERS = (
     ("errors",),
-    ("files", "machine", "reports"),
+    ("files", "machine", "options", "reports"),
     ("spec",),
     ("pixels", "latents"),
     ("generators", "media"),
@@ -29,6 +29,7 @@ TRAINERS_MAY_USE = {
     "errors",
     "files",
     "machine",
+    "options",
     "reports",
     "spec",
     "pixels",
