@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import signal
+import sys
 from pathlib import Path
 
 import cv2
@@ -35,6 +37,14 @@ def pytest_make_collect_report(collector):
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} skipped as a whole; only tests marked gpu may: {report.longrepr[2]}"
     return report
+
+
+def pytest_runtest_teardown():
+    """Have torch keep its table of ONNX operators, which it would read anew, for half a second, at every export."""
+    registration = sys.modules.get("torch.onnx._internal.exporter._registration")
+    read = getattr(getattr(registration, "ONNXRegistry", None), "from_torchlib", None)
+    if read and not hasattr(read, "cache_info"):
+        registration.ONNXRegistry.from_torchlib = staticmethod(functools.cache(read))
 
 
 @pytest.fixture(scope="session")
