@@ -27,6 +27,7 @@ import numpy as np
 import p2p_deploy
 from p2p_deploy.demo import photos
 from p2p_deploy.gallery import write_gallery
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec import METADATA_KEY, ImageSpec, ModelSpec
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -335,7 +336,7 @@ def main() -> None:
         shots = kept or folder
         shots.mkdir(parents=True, exist_ok=True)
         write_inputs(folder / "photographs")
-        with p2p_deploy.load(write_pencil(folder / "pencil.onnx"), device="cpu") as model:
+        with p2p_deploy.load(write_pencil(folder / "pencil.onnx"), LoadOptions(device="cpu")) as model:
             summary = p2p_deploy.run(model, folder / "photographs", folder / "drawings")
             (folder / "photographs" / GONE).unlink()
             started = time.perf_counter()
