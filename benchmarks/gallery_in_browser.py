@@ -39,8 +39,7 @@ DESKTOP, PHONE = (1280, 860), (390, 844)
 def write_pencil(path: Path, size: int = 512) -> Path:
     """An ONNX file that draws: what is darker than its surroundings becomes a line, the colours are washed out."""
     import onnx
-    from onnx import TensorProto as Kinds
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto as Kinds, helper, numpy_helper
 
     image = ImageSpec.for_channels(3)
     spec = ModelSpec("pencil and wash", "pencil", {}, (image,), image, 1, 1, (size, size), (size, size))

@@ -46,23 +46,16 @@ from p2p_deploy.spec import ImageSpec, ModelSpec
 
 if TYPE_CHECKING:
     from p2p_deploy.backends.base import Model as Model
-    from p2p_deploy.benchmark import BenchReport as BenchReport
-    from p2p_deploy.benchmark import BenchResult as BenchResult
-    from p2p_deploy.benchmark import bench as bench
+    from p2p_deploy.benchmark import BenchReport as BenchReport, BenchResult as BenchResult, bench as bench
     from p2p_deploy.exporter.export import export as export
     from p2p_deploy.exporter.quality import Quality as Quality
-    from p2p_deploy.exporter.report import ExportReport as ExportReport
-    from p2p_deploy.exporter.report import PlanReport as PlanReport
-    from p2p_deploy.exporter.verify import VerifyReport as VerifyReport
-    from p2p_deploy.exporter.verify import verify as verify
-    from p2p_deploy.inspection import ModelFacts as ModelFacts
-    from p2p_deploy.inspection import inspect as inspect
+    from p2p_deploy.exporter.report import ExportReport as ExportReport, PlanReport as PlanReport
+    from p2p_deploy.exporter.verify import VerifyReport as VerifyReport, verify as verify
+    from p2p_deploy.inspection import ModelFacts as ModelFacts, inspect as inspect
     from p2p_deploy.runner.models import load as load
     from p2p_deploy.runner.run import run as run
-    from p2p_deploy.runner.summary import RunProgress as RunProgress
-    from p2p_deploy.runner.summary import RunSummary as RunSummary
-    from p2p_deploy.sampling import SampleReport as SampleReport
-    from p2p_deploy.sampling import sample as sample
+    from p2p_deploy.runner.summary import RunProgress as RunProgress, RunSummary as RunSummary
+    from p2p_deploy.sampling import SampleReport as SampleReport, sample as sample
 
 __version__ = "0.1.0"
 

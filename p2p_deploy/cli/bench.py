@@ -31,8 +31,7 @@ def bench(
     A percentile is shown only where the samples carry it: p90 from 10, p99 from 100.
     """
     from p2p_deploy.backends import runtime_of
-    from p2p_deploy.benchmark import BenchReport, describe_machine
-    from p2p_deploy.benchmark import bench as measure
+    from p2p_deploy.benchmark import BenchReport, bench as measure, describe_machine
     from p2p_deploy.benchmark.builtin import export_builtin
     from p2p_deploy.runner.models import load
 

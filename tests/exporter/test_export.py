@@ -18,8 +18,7 @@ import p2p_deploy
 from p2p_deploy.backends.tensorrt.preflight import check_plan
 from p2p_deploy.checkpoints import load_checkpoint, save_checkpoint
 from p2p_deploy.errors import CheckpointError, ExportError, InputError, ModelFileError, OutputError, SpecError
-from p2p_deploy.exporter import export as exporting
-from p2p_deploy.exporter import quality
+from p2p_deploy.exporter import export as exporting, quality
 from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.precision import with_instance_statistics
 from p2p_deploy.exporter.tensorrt.rebuild import rebuild_plan
