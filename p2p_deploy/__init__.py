@@ -12,6 +12,7 @@ exceptions listed here. Importing this package loads no runtime: no torch, ONNX 
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from p2p_deploy.errors import (
@@ -45,40 +46,33 @@ from p2p_deploy.reports import Report
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from p2p_deploy.backends.base import Model as Model
-    from p2p_deploy.benchmark import BenchReport as BenchReport, BenchResult as BenchResult, bench as bench
-    from p2p_deploy.exporter.export import export as export
-    from p2p_deploy.exporter.quality import Quality as Quality
-    from p2p_deploy.exporter.report import ExportReport as ExportReport, PlanReport as PlanReport
-    from p2p_deploy.exporter.verify import VerifyReport as VerifyReport, verify as verify
-    from p2p_deploy.inspection import ModelFacts as ModelFacts, inspect as inspect
-    from p2p_deploy.runner.models import load as load
-    from p2p_deploy.runner.run import run as run
-    from p2p_deploy.runner.summary import RunProgress as RunProgress, RunSummary as RunSummary
-    from p2p_deploy.sampling import SampleReport as SampleReport, sample as sample
+    from p2p_deploy.backends.base import Model
+    from p2p_deploy.benchmark import BenchReport, BenchResult, bench
+    from p2p_deploy.exporter.export import export
+    from p2p_deploy.exporter.quality import Quality
+    from p2p_deploy.exporter.report import ExportReport, PlanReport
+    from p2p_deploy.exporter.verify import VerifyReport, verify
+    from p2p_deploy.inspection import ModelFacts, inspect
+    from p2p_deploy.runner.models import load
+    from p2p_deploy.runner.run import run
+    from p2p_deploy.runner.summary import RunProgress, RunSummary
+    from p2p_deploy.sampling import SampleReport, sample
 
 __version__ = "0.1.0"
 
-# Where what loads a runtime is, by name; each is loaded when it is first asked for.
+# What loads a runtime, by module; each of them is loaded when one of its names is first asked for.
 _LAZY = {
-    "BenchReport": "benchmark",
-    "BenchResult": "benchmark",
-    "ExportReport": "exporter.report",
-    "Model": "backends.base",
-    "ModelFacts": "inspection",
-    "PlanReport": "exporter.report",
-    "Quality": "exporter.quality",
-    "RunProgress": "runner.summary",
-    "RunSummary": "runner.summary",
-    "SampleReport": "sampling",
-    "VerifyReport": "exporter.verify",
-    "bench": "benchmark",
-    "export": "exporter.export",
-    "inspect": "inspection",
-    "load": "runner.models",
-    "run": "runner.run",
-    "sample": "sampling",
-    "verify": "exporter.verify",
+    "backends.base": ("Model",),
+    "benchmark": ("BenchReport", "BenchResult", "bench"),
+    "exporter.export": ("export",),
+    "exporter.quality": ("Quality",),
+    "exporter.report": ("ExportReport", "PlanReport"),
+    "exporter.verify": ("VerifyReport", "verify"),
+    "inspection": ("ModelFacts", "inspect"),
+    "runner.models": ("load",),
+    "runner.run": ("run",),
+    "runner.summary": ("RunProgress", "RunSummary"),
+    "sampling": ("SampleReport", "sample"),
 }
 
 __all__ = [
@@ -131,8 +125,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(f"p2p_deploy.{_LAZY[name]}"), name)
+    for module, names in _LAZY.items():
+        if name in names:
+            return getattr(importlib.import_module(f"p2p_deploy.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
