@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -22,9 +23,14 @@ ROOT = Path(__file__).parents[2]
 PHOTO_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "ihc.png", "camera.png")
 
 
-def photo(name: str) -> np.ndarray:
-    """A photograph of scikit-image, (H, W, C) uint8."""
+@functools.cache
+def _photo(name: str) -> np.ndarray:
     return read_image(locate("scikit-image", f"skimage/data/{name}"))[0]
+
+
+def photo(name: str) -> np.ndarray:
+    """A photograph of scikit-image, (H, W, C) uint8; the caller's own."""
+    return _photo(name).copy()
 
 
 def photo_crops(count: int, size: int, channels: int = 3, seed: int = 0) -> np.ndarray:

@@ -13,6 +13,11 @@ from trainers.pix2pix import Options, train
 from trainers.report import read_curves, write_report
 
 
+@pytest.fixture(scope="module", autouse=True)
+def page():
+    """It is written."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     data, run = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("run") / "<b>run"
