@@ -15,7 +15,7 @@ from p2p_deploy.machine import available_memory
 from p2p_deploy.media import ReadOptions, WriteOptions, codec_lines, is_video
 from p2p_deploy.runner import tasks
 from p2p_deploy.runner.device import Device
-from p2p_deploy.runner.jobs import pipe_job, plan_jobs
+from p2p_deploy.runner.jobs import list_jobs, pipe_job
 from p2p_deploy.runner.record import RECORD_NAME, RunRecord
 from p2p_deploy.runner.resume import remove_leftovers, without_what_is_done
 from p2p_deploy.runner.scheduler import Loop, RunOptions
@@ -56,14 +56,14 @@ def run(
     Args:
         model: what ``p2p_deploy.load`` gave; or several of one file, on several devices, that share the work.
         source: an image, a video or a folder.
-        out: the output folder, or the output file for a single input; see ``jobs.plan_jobs``.
+        out: the output folder, or the output file for a single input; see ``jobs.list_jobs``.
         batch: images computed at once; None finds out what is quickest.
         workers: threads that decode and encode images; None takes one a core.
         fit: ``resize`` every picture to the model's size and its output back; ``pad`` by reflection to the next size
             the model takes, and cut back; ``tile``; or ``auto``: resize for a model of one size, else pad, and tiles
             for what does not fit into memory.
         fail_fast: stop at the first input that fails.
-        ext: format of images, see ``jobs.plan_jobs``.
+        ext: format of images, see ``jobs.list_jobs``.
         limit: do only so many inputs, the first ones.
         read: how inputs are read; with ``raw``, frames go from standard input to standard output, and ``source`` and
             ``out`` are not looked at.
@@ -96,7 +96,7 @@ def run(
         jobs = pipe_job()
     else:
         replacing = overwrite or resume
-        jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=replacing, ext=ext, limit=limit)
+        jobs = list_jobs(Path(source), Path(out), recursive=recursive, overwrite=replacing, ext=ext, limit=limit)
     fingerprint = models[0].fingerprint() if jobs.folder else ""
     stamps = functools.partial(tasks.input_stamp, instances=maps_of_instances)
     if resume:

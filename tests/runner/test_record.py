@@ -10,7 +10,7 @@ import pytest
 from helpers.support import place
 
 from p2p_deploy.errors import Failed, OutputError
-from p2p_deploy.runner.jobs import plan_jobs
+from p2p_deploy.runner.jobs import list_jobs
 from p2p_deploy.runner.record import RECORD_NAME, RunRecord, stamp
 from p2p_deploy.runner.tracker import GAVE_WAY, Tracker
 
@@ -90,10 +90,10 @@ def test_what_is_no_file_is_no_record(tmp_path, kind):
 
 def test_the_account_of_a_run_holds_nothing_of_what_is_finished(tmp_path, record):
     source = place(tmp_path / "in", "a.png", "a.jpg", "b.png", "c.png", "d.mp4")
-    plan = plan_jobs(source, tmp_path / "out")
-    tracker = Tracker(plan, record, (32, 32), "model", lambda job: [stamp(job.source)])
+    job_list = list_jobs(source, tmp_path / "out")
+    tracker = Tracker(job_list, record, (32, 32), "model", lambda job: [stamp(job.source)])
     assert tracker.progress().frames_expected == 4
-    for job in plan:
+    for job in job_list:
         state = tracker.start(job)
         assert state in tracker.unfinished
         opened = Source()
@@ -117,7 +117,7 @@ def test_the_account_of_a_run_holds_nothing_of_what_is_finished(tmp_path, record
     assert (summary.done, summary.failed, summary.frames) == (4, 1, 8)
     assert summary.notes == {"turned": 4, "widened": 3, GAVE_WAY: 2}
     lines = {line["input"]: line for line in read(record)}
-    assert lines["a.jpg"]["notes"] == ["turned", "widened", next(iter(plan)).note]
+    assert lines["a.jpg"]["notes"] == ["turned", "widened", next(iter(job_list)).note]
     assert lines["d.mp4"]["frames"] == 5
     assert lines["d.mp4"]["output_stamp"] == stamp(tmp_path / "out" / "d.mp4")
     assert lines["d.mp4"]["output_stamp"][0] == 5
