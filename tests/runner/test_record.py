@@ -12,6 +12,7 @@ from helpers.support import place
 from p2p_deploy.errors import Failed, OutputError
 from p2p_deploy.runner.jobs import list_jobs
 from p2p_deploy.runner.record import RECORD_NAME, RunRecord, stamp
+from p2p_deploy.runner.summary import Execution
 from p2p_deploy.runner.tracker import GAVE_WAY, Tracker
 
 
@@ -98,7 +99,7 @@ def test_the_account_of_a_run_holds_nothing_of_what_is_finished(tmp_path, record
         assert state in tracker.unfinished
         opened = Source()
         if job.name == "b.png":
-            state.error = "it is broken"
+            state.fail("it is broken")
         elif job.name == "d.mp4":
             opened.expected_frames = 7
             tracker.opened(state, opened)
@@ -108,11 +109,12 @@ def test_the_account_of_a_run_holds_nothing_of_what_is_finished(tmp_path, record
         else:
             tracker.opened(state, opened)
             tracker.wrote(state, ["turned", "widened"])
-        if not state.error:
+        if not state.failed:
             job.output.write_bytes(b"12345")
         tracker.finish(state)
         assert not tracker.unfinished
-    now, summary = tracker.progress(), tracker.summary
+    now = tracker.progress()
+    summary = tracker.summary(Execution(False, 2.0, ("cpu",), (0.5,), 1, 2, {}))
     assert (now.inputs, now.inputs_total, now.failed, now.frames, now.frames_expected) == (5, 5, 1, 8, 8)
     assert (summary.done, summary.failed, summary.frames) == (4, 1, 8)
     assert summary.notes == {"turned": 4, "widened": 3, GAVE_WAY: 2}

@@ -171,7 +171,7 @@ def test_outputs_after_being_killed_at_any_moment_are_those_of_an_undisturbed_ru
 
 def start(*arguments):
     code = (
-        "import sys, p2p_deploy, p2p_deploy.pipeline\n"
+        "import sys, p2p_deploy, p2p_deploy.runner.run\n"
         "with p2p_deploy.load(sys.argv[1]) as model:\n"
         "    p2p_deploy.run(model, sys.argv[2], sys.argv[3])\n"
     )
