@@ -193,16 +193,8 @@ class _Lister:
         """List, name, and refuse what has to be."""
         tree, packed = self.conflicts, output_names.pack(self._entries())
         tree.refuse_existing()
-        return JobList(
-            folder=tree.out,
-            root=tree.root,
-            out=tree.out,
-            ext=tree.ext,
-            packed=packed,
-            total=self.total,
-            stills=self.stills,
-            ignored=self.ignored,
-        )
+        counts = {"total": self.total, "stills": self.stills, "ignored": self.ignored}
+        return JobList(folder=tree.out, root=tree.root, out=tree.out, ext=tree.ext, packed=packed, **counts)
 
     def _entries(self) -> Iterator[str]:
         tree = self.conflicts

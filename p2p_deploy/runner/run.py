@@ -86,13 +86,7 @@ def run(
     tasks.check_instances(spec, Path(source), maps_of_instances)
     read = replace(read, deep=spec.input.dtype == "float32")
     options = RunOptions(
-        batch=batch,
-        workers=workers,
-        fit=fit,
-        fail_fast=fail_fast,
-        read=read,
-        write=write,
-        instances=maps_of_instances,
+        batch=batch, workers=workers, fit=fit, fail_fast=fail_fast, read=read, write=write, instances=maps_of_instances
     )
     planner = FitPlanner.for_model(models[0], options.fit)
     if read.raw:
