@@ -26,12 +26,12 @@ from typing import Any
 from p2p_deploy.backends.base import Slot
 from p2p_deploy.errors import Failed, ItemFailed
 from p2p_deploy.machine import available_cores
-from p2p_deploy.media import FrameSource
+from p2p_deploy.media import FrameSource, ReadOptions, WriteOptions
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import tasks
 from p2p_deploy.runner.device import Device
 from p2p_deploy.runner.fitting import FitPlan, FitPlanner, Size
 from p2p_deploy.runner.jobs import Job
-from p2p_deploy.runner.options import RunOptions
 from p2p_deploy.runner.summary import Execution
 from p2p_deploy.runner.tasks import BatchRow, DecodedRow, IssuedItem
 from p2p_deploy.runner.threads import DECODING, CodecThreads, Event, Inbox, Task, TaskGroup, Workers
@@ -73,17 +73,19 @@ class Scheduler:
         planner: FitPlanner,
         tracker: Tracker,
         options: RunOptions,
+        read: ReadOptions,
+        write: WriteOptions,
         inbox: Inbox,
         cancel: threading.Event,
     ) -> None:
         self._interrupted = False  # by ``cancel``, before the last input
         self._devices, self._planner, self._tracker, self._options = devices, planner, tracker, options
-        self._inbox, self._cancel = inbox, cancel
+        self._read, self._inbox, self._cancel = read, inbox, cancel
         self._spec = planner.spec
         self._one_plan = planner.same_for_all
         self._workers = options.workers or available_cores()
         self._codecs = CodecThreads(self._workers, inbox)
-        self._writer = Writer(tracker, self._spec, options.write, inbox, self._codecs)
+        self._writer = Writer(tracker, self._spec, write, inbox, self._codecs)
         self._work = self._issue(jobs)
         self._exhausted = False
         self._live: set[_Batch] = set()  # all batches under way
@@ -134,7 +136,7 @@ class Scheduler:
             waiting = sorted(str(state.job.source) for state in self._tracker.unfinished)[:3]
             raise Failed(
                 f"Nothing was finished for {silence:.0f} s; under way are {', '.join(waiting)}. A disk or a device "
-                "does not answer. Mend it and run again with --resume."
+                "does not answer. Repair it and run again with `resume=True`."
             ) from None
 
     def _tidy(self) -> None:
@@ -153,7 +155,7 @@ class Scheduler:
                 return
             state = self._tracker.start(job)
             try:
-                source = tasks.open_input(job, self._spec, self._options.instances, self._options.read)
+                source = tasks.open_input(job, self._spec, self._options.instances, self._read)
             except ItemFailed as exc:
                 state.fail(str(exc))
                 self._tracker.finish(state)
