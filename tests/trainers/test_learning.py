@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 
 import p2p_deploy
 from p2p_deploy.exporter.export import export
-from trainers import cyclegan, pix2pix
+from trainers import CycleGANOptions, Pix2PixOptions, cyclegan
 
 PIX2PIX = {
     "unet": {},
@@ -45,7 +46,7 @@ def test_pix2pix_learns_to_invert(name, tmp_path):
         data = tmp_path / str(len(list(tmp_path.iterdir())))
         write_images(data / "A" / "train", frames)
         write_images(data / "B" / "train", targets)
-        return pix2pix.train(data, data / "run", pix2pix.Options(**{**chosen, **changes}))
+        return train(data, data / "run", Pix2PixOptions(**{**chosen, **changes}))
 
     untrained = error(after(255 - frames, steps=1), held_out, wanted)
     learnt = error(exported(after(255 - frames)), held_out, wanted)
@@ -71,8 +72,8 @@ def test_cyclegan_learns_the_tone_of_the_other_domain(generator, tmp_path):
         data = tmp_path / str(len(list(tmp_path.iterdir())))
         write_images(data / "trainA", toned(one, red))
         write_images(data / "trainB", toned(other, tone))
-        options = cyclegan.Options(**SMALL, generator=generator, n_blocks=2, steps=steps)
-        return cyclegan.train(data, data / "run", options)
+        options = CycleGANOptions(**SMALL, generator=generator, n_blocks=2, steps=steps)
+        return train(data, data / "run", options)
 
     untrained, shuffled = error(after(1, blue), inputs, wanted), error(after(80, tones), inputs, wanted)
     learnt = error(exported(after(80, blue)), inputs, wanted)
