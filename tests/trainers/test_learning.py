@@ -7,7 +7,7 @@ from helpers.training import train
 
 import p2p_deploy
 from p2p_deploy.exporter.export import export
-from trainers import CycleGANOptions, Pix2PixOptions, cyclegan
+from trainers import CycleGANOptions, Pix2PixOptions, cyclegan, pix2pix
 
 PIX2PIX = {
     "unet": {},

@@ -10,7 +10,14 @@ from torchmetrics.functional.image import lpips as reference
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
-from trainers import CGANOptions, CycleGANOptions, GANOptions, Pix2PixOptions
+from trainers import (
+    CGANOptions,
+    CycleGANOptions,
+    GANOptions,
+    Pix2PixOptions,
+    inception as inception_module,
+    metrics as metrics_module,
+)
 from trainers.inception import Inception, read_inception, resize
 from trainers.metrics import LPIPS, LPIPS_LAYERS, Metrics, read_lpips
 from trainers.options import TrainingOptions
@@ -38,6 +45,26 @@ def vgg16(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "vgg16.pth"
     torch.save({**LPIPS().state_dict(), "classifier.0.weight": torch.zeros(2, 2)}, path)
     return path
+
+
+class Few(nn.Module):
+    """The first 64 of 2048 features."""
+
+    num_features = 64
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x)[:, : self.num_features]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Smaller pictures and covariances; the root of one of 2048 features takes seconds."""
+    monkeypatch.setattr(inception_module, "SIDE", 96)
+    monkeypatch.setattr(metrics_module, "read_inception", lambda path: Few(read_inception(path)))
 
 
 def pictures(count, size=64, seed=0):
@@ -121,12 +148,12 @@ class TestJudges:
         assert metrics.best == "l1"
         assert metrics.compute() == {}
 
-    def test_distances_are_small_between_pictures_of_a_kind_and_large_to_others(self, inception, vgg16):
+    def test_distances_are_small_between_pictures_of_a_kind_and_large_to_others(self, inception, vgg16, quick):
         metrics = Metrics(TrainingOptions(inception=str(inception), lpips=str(vgg16)), paired=True, device=CPU)
-        photos = pictures(24)
+        photos = pictures(16)
         found = []
         for others in (photos + 0.01, torch.rand_like(photos) * 2 - 1):
-            for part in range(0, 24, 8):
+            for part in range(0, 16, 8):
                 metrics.update(others[part : part + 8], photos[part : part + 8])
             found.append(metrics.compute())
         near, far = found
@@ -151,7 +178,7 @@ SMALL = {"size": 32, "ngf": 4, "batch": 2, "steps": 2, "device": "cpu"}
 
 
 class TestTrainings:
-    def test_without_pairs_the_nearest_distribution_is_kept(self, inception, tmp_path):
+    def test_without_pairs_the_nearest_distribution_is_kept(self, inception, quick, tmp_path):
         frames = photo_crops(6, 40)
         for split in ("train", "test"):
             write_images(tmp_path / f"{split}A", frames)
@@ -162,7 +189,7 @@ class TestTrainings:
         assert set(seen[-1].measures) == {"fid", "kid"}
         assert load_checkpoint(tmp_path / "run" / "best.pt").training["best"] == seen[-1].measures["fid"]
 
-    def test_of_what_is_drawn(self, inception, tmp_path):
+    def test_of_what_is_drawn(self, inception, quick, tmp_path):
         frames = photo_crops(6, 40, channels=1)
         for split in ("train", "val"):
             for name in ("a", "b"):
@@ -181,6 +208,6 @@ class TestTrainings:
         for side in "AB":
             write_images(tmp_path / side / "train", frames)
         before = train(tmp_path, tmp_path / "run", Pix2PixOptions(**SMALL)).read_bytes()
-        with pytest.raises(DataError, match="lpips wants --lpips FILE"):
+        with pytest.raises(DataError, match="lpips wants `lpips=FILE`"):
             train(tmp_path, tmp_path / "run", Pix2PixOptions(**SMALL, best="lpips"), overwrite=True)
         assert (tmp_path / "run" / "ckpt.pt").read_bytes() == before
