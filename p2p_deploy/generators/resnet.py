@@ -127,16 +127,6 @@ class Trunk(nn.Module):
             up(width[level], width[level - 1], norm, bias=bias, how=up_by) for level in range(n_downs, 0, -1)
         )
 
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return 2**self.n_downs
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels: reflection needs more of them than it pads."""
-        return max(8, 2 * 2**self.n_downs)
-
     def features(self, x: Tensor) -> Tensor:
         """What the last convolution is given."""
         x = self.head(x)
@@ -156,6 +146,7 @@ class Tail(nn.Module):
         super().__init__()
         self.pad = nn.ReflectionPad2d(3)
         self.conv = nn.Conv2d(ngf, out_channels, 7)
+        self.size_multiple, self.min_size = 2**n_downs, max(8, 2 * 2**n_downs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pad, convolve, tanh."""
