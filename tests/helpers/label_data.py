@@ -13,6 +13,7 @@ from PIL import Image
 
 import p2p_deploy
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 from p2p_deploy.exporter.export import export
 from p2p_deploy.media.image import maps
 from p2p_deploy.spec import ModelSpec
@@ -51,10 +52,10 @@ def shuffle_targets(root: Path) -> None:
         file.write_bytes(picture)
 
 
-def held_out_l1(trainer, data: Path, run: Path, options) -> float:
+def held_out_l1(data: Path, run: Path, options) -> float:
     """Train; the L1 of held-out pictures at the end, of 255 levels."""
     seen: list[float] = []
-    trainer.train(data, run, options, on_progress=lambda now: seen.append(now.measures.get("l1", np.nan)))
+    train(data, run, options, on_progress=lambda now: seen.append(now.measures.get("l1", np.nan)))
     return seen[-1]
 
 
@@ -68,22 +69,22 @@ def held_out_batch(data: Path, spec: ModelSpec) -> tuple[list[np.ndarray], np.nd
     return given, np.rint((pictures + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def assert_learns(trainer, data: Path, tmp_path: Path, options, share: float) -> None:
+def assert_learns(make_spec, data: Path, tmp_path: Path, options, share: float) -> None:
     """On maps it never saw pictures come nearer, with those of other maps they do not; what is exported is as near."""
     make_data(data, 6, split="val", seed=9)
-    untrained = held_out_l1(trainer, data, tmp_path / "short", replace(options, steps=1))
-    learnt = held_out_l1(trainer, data, tmp_path / "run", options)
+    untrained = held_out_l1(data, tmp_path / "short", replace(options, steps=1))
+    learnt = held_out_l1(data, tmp_path / "run", options)
     shuffle_targets(data)
-    shuffled = held_out_l1(trainer, data, tmp_path / "shuffled", options)
+    shuffled = held_out_l1(data, tmp_path / "shuffled", options)
     assert learnt < share * untrained
     assert learnt < share * shuffled
     report = export(tmp_path / "run" / "ckpt.pt", tmp_path / "learnt.onnx")
-    given, pictures = held_out_batch(data, trainer.make_spec(options))
+    given, pictures = held_out_batch(data, make_spec(options))
     with p2p_deploy.load(report.onnx) as model:
         assert abs(np.abs(model(*given).astype(int) - pictures).mean() - learnt) < 0.5
 
 
-def interrupted(trainer, data: Path, run: Path, options, after: int) -> Path:
+def interrupted(data: Path, run: Path, options, after: int) -> Path:
     """Train, be stopped after so many steps, and go on."""
     cancel = threading.Event()
 
@@ -91,9 +92,9 @@ def interrupted(trainer, data: Path, run: Path, options, after: int) -> Path:
         if now.step == after - 1:  # it ends after the step under way, which is the next
             cancel.set()
 
-    trainer.train(data, run, options, on_progress=stop, cancel=cancel)
+    train(data, run, options, on_progress=stop, cancel=cancel)
     assert json.loads(read(run / "ckpt.pt")["training"])["step"] == after < options.steps
-    return trainer.train(data, run, options, resume=True)
+    return train(data, run, options, resume=True)
 
 
 def read(path: Path) -> dict:

@@ -7,7 +7,7 @@ from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
 from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import Featured, ResNet, Styled
-from trainers import Pix2PixHDOptions, pix2pixhd
+from trainers import Pix2PixHDOptions
 from trainers.features import FeatureEncoder, StyleEncoder, average
 
 
@@ -77,7 +77,7 @@ def test_a_step_moves_the_encoder_and_the_checkpoint_has_the_table(data, tmp_pat
 def test_goes_on_to_the_same_bits(data, tmp_path, changes):
     chosen = options(ema=0.9, **changes)
     whole = read(train(data, tmp_path / "whole", chosen))
-    parts = read(interrupted(pix2pixhd, data, tmp_path / "parts", chosen, after=2))
+    parts = read(interrupted(data, tmp_path / "parts", chosen, after=2))
     assert differences(whole["generator"], parts["generator"]) == []
     assert differences(whole["state"], parts["state"]) == []
 

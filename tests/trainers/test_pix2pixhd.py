@@ -17,7 +17,7 @@ from helpers.training import train
 
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
-from p2p_deploy.errors import DataError, SpecError
+from p2p_deploy.errors import DataError, OptionError, SpecError
 from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator
 from trainers import Pix2PixHDOptions, pix2pixhd
@@ -95,13 +95,13 @@ def test_learns_and_what_it_learnt_survives_export(data, tmp_path, monkeypatch):
     """On maps it never saw, the pictures come nearer; with the pictures of other maps they do not."""
     monkeypatch.setattr(pix2pixhd, "LEARNING_RATE", 2e-3)  # what is small learns faster
     chosen = options(steps=150, ngf=8, vgg=str(tiny_vgg(tmp_path / "vgg.pth", 4)))
-    assert_learns(pix2pixhd, data, tmp_path, chosen, 0.75)
+    assert_learns(make_spec, data, tmp_path, chosen, 0.75)
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(data, tmp_path):
     chosen = options(vgg=str(tiny_vgg(tmp_path / "vgg.pth")))
     whole = read(train(data, tmp_path / "whole", chosen))
-    parts = read(interrupted(pix2pixhd, data, tmp_path / "parts", chosen, after=2))
+    parts = read(interrupted(data, tmp_path / "parts", chosen, after=2))
     assert differences(whole["generator"], parts["generator"]) == []
     assert differences(whole["state"], parts["state"]) == []
     other = read(train(data, tmp_path / "other", options(seed=1)))
@@ -133,7 +133,7 @@ class TestLocalEnhancer:
         chosen = options(**LOCAL, coarse=str(coarse), freeze_coarse=1, steps=6)
         whole = read(train(data, tmp_path / "whole", chosen))
         for after in (3, 5):
-            parts = read(interrupted(pix2pixhd, data, tmp_path / f"parts{after}", chosen, after))
+            parts = read(interrupted(data, tmp_path / f"parts{after}", chosen, after))
             assert differences(whole["state"], parts["state"]) == []
 
     def test_is_exported(self, data, tmp_path):
@@ -184,10 +184,10 @@ def test_says_that_the_perceptual_loss_is_off(data, tmp_path):
     [
         ({"size": 30}, SpecError, "multiples of 4"),
         ({"width": 34}, SpecError, "multiples of 4"),
-        ({"scales": 0}, DataError, "1 to 4 discriminators"),
+        ({"scales": 0}, OptionError, "`scales` must be at least 1"),
         ({"coarse": "ckpt.pt"}, DataError, "the generator is resnet"),
-        ({"labels": -1}, SpecError, "classes must be"),
-        ({"n_blocks": -1}, SpecError, "n_blocks from 0"),
+        ({"labels": -1}, OptionError, "`labels` must be at least 0"),
+        ({"n_blocks": -1}, OptionError, "`n_blocks` must be at least 1"),
     ],
 )
 def test_impossible_options_are_refused_before_anything_is_written(data, tmp_path, changes, error, words):

@@ -10,7 +10,7 @@ from helpers.support import photo_crops, write_images
 from helpers.training import train
 
 from p2p_deploy.checkpoints import load_checkpoint
-from p2p_deploy.errors import CheckpointError, DataError, DeviceError, Failed, OutputError
+from p2p_deploy.errors import CheckpointError, DataError, DeviceError, Failed, OptionError, OutputError
 from trainers import CycleGANOptions, Pix2PixOptions, health, pix2pix
 from trainers.image_pool import ImagePool
 
@@ -132,7 +132,7 @@ class TestRefusals:
         saved = contents(path)
         del saved["state"]["system"]["optimizers"]["D"]
         torch.save(saved, path)
-        with pytest.raises(CheckpointError, match=r"cannot be gone on from .*Train anew with --overwrite"):
+        with pytest.raises(CheckpointError, match=r"cannot be gone on from .*Train anew with `overwrite=True`"):
             train(data, tmp_path / "run", Pix2PixOptions(**SMALL), resume=True)
 
     def test_half_precision_on_a_cpu(self, data, tmp_path):
@@ -141,7 +141,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("changes", [{"batch": 0}, {"ema": 1.0}, {"keep": -1}, {"accumulate": 0}])
     def test_numbers_that_mean_nothing(self, changes):
-        with pytest.raises(DataError, match=next(iter(changes))):
+        with pytest.raises(OptionError, match=f"`{next(iter(changes))}` must be"):
             Pix2PixOptions(**changes)
 
 
@@ -150,7 +150,7 @@ def test_memory_that_is_out_names_what_to_turn(data, tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99999999999 bytes")
 
     monkeypatch.setattr(pix2pix.Pix2Pix, "step", step)
-    with pytest.raises(Failed, match=r"Memory is out at step 1 with batches of 2\. Make --batch smaller"):
+    with pytest.raises(Failed, match=r"Memory is out at step 1 with batches of 2\. Make `batch` smaller"):
         train(data, tmp_path / "run", Pix2PixOptions(**SMALL))
 
 
