@@ -64,7 +64,7 @@ class TensorRTModel(Model):
         self._device = device
         self._cuda_graphs = options.cuda_graphs
         self._graph_refusals: list[str] = []
-        self._releases: list[weakref.finalize] = []
+        self._releases: list[weakref.finalize[..., Any]] = []
         self._log = log_of(plan.trt.ILogger)
         self._cache: Any = None
         self._config: Any = None

@@ -85,7 +85,8 @@ def promised_end(stream: Any) -> Fraction | None:
     elif stream.container.format.name == "avi":  # without its index, at the end, FFmpeg guesses from the file's size
         duration = max(duration or 0, stream.frames)
     if duration:
-        return (stream.start_time or 0) * stream.time_base + duration * stream.time_base
+        end: Fraction = ((stream.start_time or 0) + duration) * stream.time_base
+        return end
     container = stream.container
     if container.duration and not container.streams.audio:
         return Fraction(container.duration, av.time_base)
