@@ -7,7 +7,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from image_support import PHOTO, chunk, png, read, save, write
+from helpers.image_support import PHOTO, chunk, png, read, save, write
 from PIL import Image, ImageCms
 
 from p2p_deploy.errors import ItemFailed

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers.support import photo
 from PIL import Image
-from support import photo
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media.image import maps

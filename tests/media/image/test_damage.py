@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from image_support import PHOTO, chunk, png, read
+from helpers.image_support import PHOTO, chunk, png, read
+from helpers.support import ROOT, photo_crops
 from PIL import Image
-from support import ROOT, photo_crops
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import codec_lines
 from p2p_deploy.media.image.decoding import decode_image
-from p2p_deploy.media.image.header import Unreadable
 from p2p_deploy.media.image.files import encode_image, read_image
+from p2p_deploy.media.image.header import Unreadable
 
 BIG = photo_crops(2, 160)[1]
 MOST = 10**7
@@ -175,8 +175,8 @@ import os, sys, logging, subprocess
 handler = logging.StreamHandler()
 logging.getLogger().addHandler(handler)
 from p2p_deploy.media import codec_lines
-from p2p_deploy.media.image_decoding import decode_image
-from p2p_deploy.media.image_header import Unreadable
+from p2p_deploy.media.image.decoding import decode_image
+from p2p_deploy.media.image.header import Unreadable
 data = open(sys.argv[1], "rb").read()
 with codec_lines.caught():
     print("print", file=sys.stderr)

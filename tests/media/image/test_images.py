@@ -3,7 +3,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from support import imwrite, photo, photo_crops, write_images
+from helpers.support import imwrite, photo, photo_crops, write_images
 
 from p2p_deploy.errors import Failed, ItemFailed
 from p2p_deploy.media.base import Frame

@@ -6,9 +6,9 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
-from image_support import PHOTO, save
+from helpers.image_support import PHOTO, save
+from helpers.support import leftovers, photo_crops
 from PIL import Image, ImageSequence
-from support import leftovers, photo_crops
 
 from p2p_deploy.errors import Failed, ItemFailed
 from p2p_deploy.media import EndOfStream, Item, ReadOptions, open_sink, open_source
