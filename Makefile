@@ -1,6 +1,7 @@
 # make demo        installs into .venv and does the whole job on real photographs and a real clip
 # make test        installs into .venv and runs what CI runs
 # make torch-cpu   run first, it puts PyTorch's small CPU build into .venv instead of the CUDA build
+# make docs        rewrites the tables of options in docs/cli.md from their declarations
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 
-.PHONY: demo test torch-cpu check clean
+.PHONY: demo test torch-cpu check docs clean
 
 demo: $(VENV)/installed-demo
 	$(BIN)/p2p demo --output p2p-demo --overwrite
@@ -24,6 +25,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m p2p_deploy.cli.reference docs/cli.md
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("p2p-deploy needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.12")'

@@ -30,6 +30,7 @@ from common import rotated, spread, timed, write_photos, write_result
 from p2p_deploy.backends import load
 from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.machine import available_cores
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner.run import run
 
 DISTINCT = 50
@@ -83,7 +84,7 @@ def measure(size: int, suffix: str, output: str, count: int, rounds: int, folder
     with load(model) as backend:
 
         def p2p() -> None:
-            summary = run(backend, source, out, ext=output[1:])
+            summary = run(backend, source, out, RunOptions(ext=output[1:]))
             assert summary.done == count
             busy.append({"codecs": summary.codec_seconds, "network": summary.infer_seconds, "batch": summary.batch})
 

@@ -17,8 +17,9 @@ from common import RESULTS, photo_frames, write_result
 
 from p2p_deploy.benchmark.builtin import vary_output
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator
+from p2p_deploy.options import ExportOptions
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
 NETWORKS = {
@@ -57,7 +58,7 @@ def row(name: str, dynamic: bool) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         source = checkpoint(Path(folder), *NETWORKS[name])
         started = time.perf_counter()
-        report = export_checkpoint(source, Path(folder) / "x.onnx", ExportOptions(trt=True, dynamic=dynamic))
+        report = export(source, Path(folder) / "x.onnx", ExportOptions(trt=True, dynamic=dynamic))
         seconds = time.perf_counter() - started
         plan = report.plan
         return {

@@ -19,12 +19,12 @@ from common import RESULTS, write_result
 from export_table import MIB
 
 from p2p_deploy.benchmark.builtin import vary_output
-from p2p_deploy.checkpoints.detection import Assumptions
 from p2p_deploy.checkpoints.families import recognise
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.quality import check_inputs
 from p2p_deploy.generators import build_generator
 from p2p_deploy.generators.frame_model import FrameModel
+from p2p_deploy.options import Assumptions, ExportOptions
 from p2p_deploy.spec import ModelSpec
 
 TESTS = Path(__file__).parent.parent / "tests"
@@ -65,7 +65,7 @@ def published(table: dict, out: Path) -> Path:
 
 def row(name: str, source: Path, folder: Path, size: tuple[int, int]) -> dict:
     started = time.perf_counter()
-    report = export_checkpoint(source, folder / "x.onnx", ExportOptions(trt=True, sizes=(size,)))
+    report = export(source, folder / "x.onnx", ExportOptions(trt=True, sizes=(size,)))
     assert report.plan is not None
     return {
         "file": name,

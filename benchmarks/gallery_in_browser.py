@@ -27,6 +27,7 @@ import numpy as np
 import p2p_deploy
 from p2p_deploy.demo import photos
 from p2p_deploy.gallery import write_gallery
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec import METADATA_KEY, ImageSpec, ModelSpec
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -38,8 +39,7 @@ DESKTOP, PHONE = (1280, 860), (390, 844)
 def write_pencil(path: Path, size: int = 512) -> Path:
     """An ONNX file that draws: what is darker than its surroundings becomes a line, the colours are washed out."""
     import onnx
-    from onnx import TensorProto as Kinds
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto as Kinds, helper, numpy_helper
 
     image = ImageSpec.for_channels(3)
     spec = ModelSpec("pencil and wash", "pencil", {}, (image,), image, 1, 1, (size, size), (size, size))
@@ -335,7 +335,7 @@ def main() -> None:
         shots = kept or folder
         shots.mkdir(parents=True, exist_ok=True)
         write_inputs(folder / "photographs")
-        with p2p_deploy.load(write_pencil(folder / "pencil.onnx"), device="cpu") as model:
+        with p2p_deploy.load(write_pencil(folder / "pencil.onnx"), LoadOptions(device="cpu")) as model:
             summary = p2p_deploy.run(model, folder / "photographs", folder / "drawings")
             (folder / "photographs" / GONE).unlink()
             started = time.perf_counter()

@@ -19,9 +19,10 @@ from common import photo_frames, spread, write_result
 
 from p2p_deploy.benchmark.builtin import vary_output
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator
 from p2p_deploy.media.image.files import encode_image
+from p2p_deploy.options import ExportOptions
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +50,7 @@ def write_model(folder: Path) -> Path:
     )
     x = torch.from_numpy(photo_frames(4, SIZE)).permute(0, 3, 1, 2).float() / 127.5 - 1
     save_checkpoint(folder / "small.pt", spec, vary_output(build_generator(spec.arch, spec.arch_kwargs), x), {})
-    return export_checkpoint(folder / "small.pt", folder / "small.onnx", ExportOptions()).onnx
+    return export(folder / "small.pt", folder / "small.onnx", ExportOptions()).onnx
 
 
 def write_inputs(folder: Path) -> int:

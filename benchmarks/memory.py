@@ -16,6 +16,7 @@ import numpy as np
 from common import peak_memory_mib, photo_frames, spread, write_photos, write_result
 
 from p2p_deploy.benchmark.builtin import write_identity
+from p2p_deploy.options import RunOptions
 
 IMAGES = (200, 20_000)
 FRAMES = (100, 10_000)
@@ -30,7 +31,7 @@ def child(model: Path, source: Path, out: Path) -> None:
     from p2p_deploy.runner.run import run
 
     with load(model) as backend:
-        summary = run(backend, source, out, batch=BATCH)
+        summary = run(backend, source, out, RunOptions(batch=BATCH))
     assert summary.complete
     print(json.dumps({"frames": summary.frames, "peak_mib": peak_memory_mib()}))
 

@@ -12,10 +12,11 @@ from p2p_deploy.backends import cuda
 from p2p_deploy.backends.onnxruntime import import_runtime
 from p2p_deploy.backends.tensorrt.preflight import RUNTIMES
 from p2p_deploy.errors import MissingDependency
+from p2p_deploy.reports import Report
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Report):
     """One check and its result.
 
     Attributes:

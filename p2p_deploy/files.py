@@ -96,8 +96,8 @@ def write_failure(path: Path, exc: OSError) -> P2PError:
         errno.EACCES: " Take a folder you may write to",
         errno.EPERM: " Take a folder you may write to",
         errno.EROFS: " Take a folder you may write to",
-    }.get(exc.errno or 0, " Mend the disk")
-    return Failed(f"{path} cannot be written: {exc.strerror or exc}.{hint} and run again with --overwrite.")
+    }.get(exc.errno or 0, " Repair the disk")
+    return Failed(f"{path} cannot be written: {exc.strerror or exc}.{hint} and run again with `overwrite=True`.")
 
 
 def sha256(path: Path) -> str:
@@ -124,7 +124,7 @@ def is_a_folder(path: Path) -> OutputError:
 def exists_already(first: Path, count: int) -> OutputError:
     """What to raise when so many files that are to be written exist."""
     more = f" and {count - 1} more" if count > 1 else ""
-    return OutputError(f"{first}{more} exists already. Choose another place, or pass --overwrite to replace it.")
+    return OutputError(f"{first}{more} exists already. Choose another place, or replace it with `overwrite=True`.")
 
 
 def link_or_copy(source: Path, target: Path) -> None:

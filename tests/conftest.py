@@ -11,8 +11,9 @@ from helpers.support import unet_spec, varied_generator
 
 from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.report import ExportReport
+from p2p_deploy.options import ExportOptions
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Tests that press Ctrl-C, and the processes they start, must hear it in the background of a script too.
@@ -50,7 +51,7 @@ def checkpoint(tmp_path_factory) -> Path:
 def exported(checkpoint, tmp_path_factory) -> ExportReport:
     """The small U-Net as FP32 ONNX, FP16 ONNX and plan, from the real builder."""
     folder = tmp_path_factory.mktemp("exported")
-    return export_checkpoint(checkpoint, folder / "small.onnx", ExportOptions(trt=True))
+    return export(checkpoint, folder / "small.onnx", ExportOptions(trt=True))
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_existing_files_are_refused_unless_they_may_be_replaced(tmp_path):
     (tmp_path / "a").write_text("")
     (tmp_path / "b").write_text("")
     paths = [tmp_path / name for name in "abc"]
-    with pytest.raises(OutputError, match=r"a and 1 more exists already.*--overwrite"):
+    with pytest.raises(OutputError, match=r"a and 1 more exists already.*overwrite=True"):
         refuse_existing(paths, overwrite=False)
     refuse_existing(paths, overwrite=True)
 

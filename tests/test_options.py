@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import pytest
 
 from p2p_deploy import options
+from p2p_deploy.cli._command import with_flags
 from p2p_deploy.errors import OptionError
-from p2p_deploy.options import Option, Options, declared_options, with_flags
+from p2p_deploy.options import Option, Options, declared_options
 
 
 @dataclass(frozen=True, kw_only=True)

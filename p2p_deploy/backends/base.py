@@ -114,7 +114,7 @@ class Model(ABC):
         except (MemoryError, ValueError) as exc:  # ValueError: more bytes than an address can count
             raise OutOfMemory(
                 f"{count} batches of {capacity} frames of {height}x{width} pixels do not fit into memory. Take a "
-                "smaller --batch."
+                "smaller `batch`."
             ) from exc
 
     def max_batch(self, size: tuple[int, int]) -> int:

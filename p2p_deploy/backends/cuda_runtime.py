@@ -75,7 +75,7 @@ class CudaDevice:
         error, *values = function(*arguments)
         codes = self._runtime.cudaError_t
         if error == codes.cudaErrorMemoryAllocation:
-            hint = "Take a smaller --batch, or end other programs that use this GPU."
+            hint = "Take a smaller `batch`, or end other programs that use this GPU."
         else:
             hint = "Run it again; if it fails again, nvidia-smi says whether the GPU is well."
         if error != codes.cudaSuccess:

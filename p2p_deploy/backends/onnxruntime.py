@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,12 @@ from p2p_deploy.backends import cuda
 from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency, ModelFileError, OutOfMemory
 from p2p_deploy.machine import available_cores
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec import ModelSpec
 from p2p_deploy.spec.onnx_metadata import read_onnx
 
 _TYPES = {"uint8": "tensor(uint8)", "int32": "tensor(int32)", "float32": "tensor(float)"}
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-
-
-@dataclass(frozen=True)
-class OnnxRuntimeOptions:
-    """How to open an ONNX file.
-
-    Attributes:
-        device: ``auto`` and ``cpu`` mean the CPU, ``cuda:N`` that GPU or an error.
-        threads: CPU threads for one inference; None takes one per core.
-    """
-
-    device: str = "auto"
-    threads: int | None = None
 
 
 def installed_packages() -> list[str]:
@@ -78,8 +65,7 @@ class OnnxRuntimeModel(Model):
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, options: OnnxRuntimeOptions | None = None) -> None:
-        options = options or OnnxRuntimeOptions()
+    def __init__(self, path: Path, options: LoadOptions = LoadOptions()) -> None:
         self._runtime = import_runtime()
         self._threads = options.threads or available_cores()
         device, providers = _providers(self._runtime, options.device)
@@ -94,7 +80,7 @@ class OnnxRuntimeModel(Model):
         if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DeviceError(
                 f"{device} was asked for, but ONNX Runtime fell back to {', '.join(self._session.get_providers())}: "
-                "its CUDA libraries do not load. Run p2p doctor, or take --device cpu."
+                "its CUDA libraries do not load. Run p2p doctor, or take `device=cpu`."
             )
         self._check_signature(path, header.spec)
         super().__init__(header.spec, device)
@@ -162,11 +148,11 @@ def _providers(runtime: Any, device: str) -> tuple[str, list[Any]]:
     if "CUDAExecutionProvider" not in available:
         raise DeviceError(
             f"{device} was asked for, but this ONNX Runtime has only {', '.join(available)}. Install the GPU build "
-            "(pip uninstall onnxruntime; pip install 'p2p-deploy[gpu]'), or take --device cpu."
+            "(pip uninstall onnxruntime; pip install 'p2p-deploy[gpu]'), or take `device=cpu`."
         )
     index = int(device.partition(":")[2] or 0)
     if index >= cuda.device_count():
-        raise DeviceError(f"{device} was asked for, but there are {cuda.device_count()} GPUs here. Take --device cpu.")
+        raise DeviceError(f"{device} was asked for, but there are {cuda.device_count()} GPUs here. Take `device=cpu`.")
     return device, [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
 
 

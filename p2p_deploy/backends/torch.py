@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,17 +11,7 @@ from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DeviceError, Failed, OutOfMemory
 from p2p_deploy.generators.frame_model import FrameModel, to_frames
-
-
-@dataclass(frozen=True)
-class TorchOptions:
-    """How to open a checkpoint.
-
-    Attributes:
-        device: ``auto`` and ``cpu`` mean the CPU, ``cuda:N`` that GPU or an error.
-    """
-
-    device: str = "auto"
+from p2p_deploy.options import LoadOptions
 
 
 class TorchModel(Model):
@@ -36,13 +25,12 @@ class TorchModel(Model):
     name = "torch"
     precision = "fp32"
 
-    def __init__(self, path: Path, options: TorchOptions | None = None) -> None:
-        device = (options or TorchOptions()).device
-        device = "cpu" if device == "auto" else device
+    def __init__(self, path: Path, options: LoadOptions = LoadOptions()) -> None:
+        device = "cpu" if options.device == "auto" else options.device
         if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
             raise DeviceError(
                 f"{device} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs. "
-                "Take --device cpu."
+                "Take `device=cpu`."
             )
         checkpoint = load_checkpoint(path)
         super().__init__(checkpoint.spec, device)

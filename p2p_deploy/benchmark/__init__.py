@@ -6,8 +6,8 @@ import datetime
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 
 from p2p_deploy.backends.base import Model
 from p2p_deploy.machine import available_cores
+from p2p_deploy.options import BenchOptions
+from p2p_deploy.reports import Report
 
 PACKAGES = ("p2p-deploy", "numpy", "opencv-python-headless", "av", "onnxruntime", "onnxruntime-gpu", "torch")
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(Report):
     """Statistics of samples, milliseconds; a percentile is None where the samples do not carry it."""
 
     samples: int
@@ -37,7 +39,7 @@ class Latency:
         return cls(len(ms), float(ms.mean()), p50, p90 if len(ms) >= 10 else None, p99 if len(ms) >= 100 else None)
 
 
-def sample(step: Callable[[], Any], *, warmup_ms: float, duration_s: float) -> list[float]:
+def sample_seconds(step: Callable[[], Any], *, warmup_ms: float, duration_s: float) -> list[float]:
     """Run ``step`` untimed for ``warmup_ms`` (at least once), then timed for ``duration_s`` (at least once).
 
     Returns:
@@ -56,11 +58,78 @@ def sample(step: Callable[[], Any], *, warmup_ms: float, duration_s: float) -> l
     return samples
 
 
-def bench_model(backend: Model, batch: int, *, warmup_ms: float, duration_s: float) -> dict[str, Any]:
-    """Latency and throughput of a loaded model on frames of noise in one slot, submit to wait."""
-    slot = backend.slots(1, batch)[0]
+@dataclass(frozen=True)
+class BenchResult(Report):
+    """What one model does in batches of one size.
+
+    Attributes:
+        model: name of its file.
+        backend: the runtime.
+        device: where it was computed.
+        size: (height, width) of the images, pixels.
+        batch: images at once.
+        latency_ms: of a batch, submit to wait.
+        images_per_second: throughput.
+        versions: what would have to be known to repeat it.
+    """
+
+    model: str
+    backend: str
+    device: str
+    size: tuple[int, int]
+    batch: int
+    latency_ms: Latency
+    images_per_second: float
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BenchReport(Report):
+    """What was measured.
+
+    Attributes:
+        machine: what the figures have to be read with.
+        results: one for each batch size.
+    """
+
+    machine: Mapping[str, str]
+    results: tuple[BenchResult, ...]
+
+
+def bench(
+    model: Model,
+    options: BenchOptions = BenchOptions(),
+    *,
+    on_result: Callable[[BenchResult], None] = lambda result: None,
+) -> BenchReport:
+    """Latency and throughput of inference alone: frames in memory to frames in memory.
+
+        >>> import p2p_deploy
+        >>> with p2p_deploy.load("facades.onnx") as model:
+        ...     report = p2p_deploy.bench(model, p2p_deploy.BenchOptions(batch=(1, 2), duration_s=0.1))
+        >>> [result.batch for result in report.results]
+        [1, 2]
+
+    Args:
+        model: what ``p2p_deploy.load`` gave.
+        options: for how long, and in which batches.
+        on_result: called with each result when it is there.
+
+    Raises:
+        Failed: the device failed, or has no memory for a batch.
+    """
+    results = []
+    for batch in options.batch:
+        results.append(bench_batch(model, batch, warmup_ms=options.warmup_ms, duration_s=options.duration_s))
+        on_result(results[-1])
+    return BenchReport(describe_machine(), tuple(results))
+
+
+def bench_batch(model: Model, batch: int, *, warmup_ms: float, duration_s: float) -> BenchResult:
+    """Latency and throughput on frames of noise in one slot, submit to wait."""
+    slot = model.slots(1, batch)[0]
     noise = np.random.default_rng(0)
-    for image, rows in zip(backend.spec.inputs, slot.inputs, strict=True):
+    for image, rows in zip(model.spec.inputs, slot.inputs, strict=True):
         if image.dtype == "float32":
             rows[...] = noise.uniform(*image.value_range, rows.shape)
         else:
@@ -68,19 +137,20 @@ def bench_model(backend: Model, batch: int, *, warmup_ms: float, duration_s: flo
     slot.count = batch
 
     def step() -> None:
-        backend.submit(slot)
-        backend.wait(slot)
+        model.submit(slot)
+        model.wait(slot)
 
-    seconds = sample(step, warmup_ms=warmup_ms, duration_s=duration_s)
-    return {
-        "backend": backend.name,
-        "device": backend.device,
-        "size": list(backend.size),
-        "batch": batch,
-        "latency_ms": asdict(Latency.of(seconds)),
-        "images_per_second": batch * len(seconds) / sum(seconds),
-        "versions": backend.versions(),
-    }
+    seconds = sample_seconds(step, warmup_ms=warmup_ms, duration_s=duration_s)
+    return BenchResult(
+        model=model.path.name if model.path else model.spec.name,
+        backend=model.name,
+        device=model.device,
+        size=model.size,
+        batch=batch,
+        latency_ms=Latency.of(seconds),
+        images_per_second=batch * len(seconds) / sum(seconds),
+        versions=model.versions(),
+    )
 
 
 def describe_machine() -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from p2p_deploy.checkpoints.detection import Assumptions
 from p2p_deploy.checkpoints.foreign import open_foreign
 from p2p_deploy.checkpoints.native import Checkpoint, is_native, open_native, save_checkpoint
 from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import CheckpointError
+from p2p_deploy.options import Assumptions
 
-__all__ = ["Assumptions", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 
 def load_checkpoint(path: Path, assume: Assumptions | None = None) -> Checkpoint:
@@ -29,5 +29,5 @@ def load_checkpoint(path: Path, assume: Assumptions | None = None) -> Checkpoint
     if not is_native(contents):
         return open_foreign(path, contents, assume or Assumptions())
     if assume and assume != Assumptions():
-        raise CheckpointError(f"{path} says itself what it is; leave out the --arch options.")
+        raise CheckpointError(f"{path} says itself what it is; leave out what is assumed about it.")
     return open_native(path, contents)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from p2p_deploy.checkpoints.detection import Assumptions, image_of
+from p2p_deploy.checkpoints.detection import image_of
 from p2p_deploy.errors import CheckpointError
+from p2p_deploy.options import Assumptions
 from p2p_deploy.spec import ImageSpec
 
 Inputs = tuple[ImageSpec, ...]
@@ -34,7 +35,7 @@ def inputs_of(
         CheckpointError: what the user says does not add up to ``channels``.
     """
     if assume.labels == 0 and (assume.edges or assume.features):
-        raise CheckpointError("--arch-labels 0 means an image, which has neither edges nor features; leave those out.")
+        raise CheckpointError("`labels=0` means an image, which has neither edges nor features; leave those out.")
     said = assume.labels is not None or assume.features or assume.edges
     if assume.labels == 0 or (image and channels in (1, 3) and not said):
         return (image_of(channels, "input"),), 0, []
@@ -46,20 +47,20 @@ def inputs_of(
     if labels < 1 or labels + features + edges != channels:
         raise CheckpointError(
             f"its input has {channels} channels; {labels} classes, {int(edges)} channel of edges and {features} of "
-            "features do not add up to that. Say what they are with --arch-labels, --arch-edges or --no-arch-edges, "
-            "and --arch-features."
+            "features do not add up to that. Say what they are with `labels`, `edges=True` or `edges=False`, and "
+            "`features`."
         )
     assumed = []
     if assume.labels is None:
         what = "a one-hot label map and the edges of instances" if edges else "a one-hot label map"
         assumed.append(
             f"the {channels} input channels are {what}: {labels} classes, the usual way with {family}; otherwise say "
-            "--arch-labels N, 0 for an image"
+            "`labels=N`, 0 for an image"
         )
     if not image and channels in _NUMBERING:
         assumed.append(_NUMBERING[channels])
     if features and assume.encoded is None:
-        assumed.append(f"the {features} channels of an encoder are zeros; others with --arch-encoded FILE.npy")
+        assumed.append(f"the {features} channels of an encoder are zeros; others with `encoded=FILE.npy`")
     return label_inputs(labels, edges=edges), features, assumed
 
 

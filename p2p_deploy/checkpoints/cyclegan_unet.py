@@ -10,7 +10,8 @@ outermost) or 3. Dropout has no weights and is last in its block, so it shows no
 
 from __future__ import annotations
 
-from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Detection, Layers, Shapes, at_least, image_of
+from p2p_deploy.options import Assumptions
 
 _OUTER, _FIRST_INNER, _INNER = "model.model", "model.model.1.model", ".3.model"
 

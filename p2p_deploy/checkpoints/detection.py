@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from p2p_deploy.errors import CheckpointError
 from p2p_deploy.spec import ImageSpec
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """What the keys cannot tell, as the user says it; None is the default of the family, which is stated.
-
-    Attributes:
-        part: which network of a file that holds several.
-        labels: how many classes the label map has that the network takes; 0 for a network that takes an image.
-        edges: whether the edges of an instance map are a further input channel.
-        features: how many further channels come from pix2pixHD's feature encoder.
-        encoded: a ``.npy`` file with what an encoder would give: features (F,) or, for each class, (classes, F); or a
-            latent vector (Z,). Zeros without it.
-        upsampling: how often a SPADE generator doubles the size: ``normal`` five times, ``more`` six times.
-    """
-
-    part: str | None = None
-    labels: int | None = None
-    edges: bool | None = None
-    features: int | None = None
-    encoded: Path | None = None
-    upsampling: Literal["normal", "more"] | None = None
 
 
 @dataclass

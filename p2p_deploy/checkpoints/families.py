@@ -11,8 +11,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from p2p_deploy.checkpoints import cyclegan_unet, local_enhancer, pytorch_gan, resnet, spade
-from p2p_deploy.checkpoints.detection import Assumptions, Detection, Shapes
+from p2p_deploy.checkpoints.detection import Detection, Shapes
 from p2p_deploy.errors import CheckpointError
+from p2p_deploy.options import Assumptions
 
 FAMILIES: tuple[Callable[[Shapes, Assumptions], Detection | None], ...] = (
     cyclegan_unet.detect,
@@ -57,7 +58,7 @@ def recognise(weights: Mapping[str, Tensor], assume: Assumptions) -> tuple[Detec
         generators = {name: found for name, keys in networks.items() if (found := _ask(keys, assume))}
         if len(generators) > 1:
             raise CheckpointError(
-                f"holds several generators ({', '.join(sorted(generators))}); say which with --arch-part, an option of "
+                f"holds several generators ({', '.join(sorted(generators))}); say which with `part`, an option of "
                 f"p2p export, such as {min(generators)}."
             )
         for name, found in generators.items():

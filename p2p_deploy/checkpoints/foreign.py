@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from p2p_deploy import __version__
-from p2p_deploy.checkpoints.detection import Assumptions, Detection
+from p2p_deploy.checkpoints.detection import Detection
 from p2p_deploy.checkpoints.families import recognise
 from p2p_deploy.checkpoints.native import Checkpoint, with_weights
 from p2p_deploy.checkpoints.reading import fold_spectral_norm, state_dict_of
 from p2p_deploy.errors import CheckpointError, P2PError
 from p2p_deploy.generators import build_generator
+from p2p_deploy.options import Assumptions
 from p2p_deploy.spec import ModelSpec
 
 
@@ -39,7 +40,7 @@ def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
     height, width = spec.working_size
     assumed = [*found.assumed, "pixels are -1 to 1 inside the network, as in the published programs"]
     if not spec.fixed_size:
-        assumed.append(f"it was trained at {height}x{width} pixels, the published size; export for others with --size")
+        assumed.append(f"it was trained at {height}x{width} pixels, the published size; export for others with `sizes`")
     return Checkpoint(
         spec=spec, generator=generator, family=found.family, inferred=found.inferred, assumed=tuple(assumed)
     )
@@ -48,7 +49,7 @@ def open_foreign(path: Path, contents: Any, assume: Assumptions) -> Checkpoint:
 def _check_asked(found: Detection, assume: Assumptions) -> None:
     for name in ("labels", "edges", "features", "upsampling"):
         if getattr(assume, name) is not None and name not in found.asks:
-            raise CheckpointError(f"--arch-{name} makes no difference to {found.family}; leave it out.")
+            raise CheckpointError(f"`{name}` makes no difference to {found.family}; leave it out.")
 
 
 def _is_sentence_of_its_own(exc: P2PError) -> bool:
@@ -90,7 +91,7 @@ def _with_encoded(found: Detection, generator: nn.Module, file: Path | None) -> 
     z_dim, features = found.arch_kwargs.get("z_dim", 0), found.features
     if not z_dim and not features:
         if file:
-            raise CheckpointError("this network takes nothing from an encoder; leave out --arch-encoded.")
+            raise CheckpointError("this network takes nothing from an encoder; leave out `encoded`.")
         return found, generator
     if z_dim:
         if file:

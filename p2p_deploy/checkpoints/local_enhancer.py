@@ -9,9 +9,10 @@ model1_2.B+4               7x7 convolution to pixels, in the last enhancer only
 from __future__ import annotations
 
 from p2p_deploy.checkpoints.conditions import CONDITIONS, inputs_of
-from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.checkpoints.resnet import REFLECTED, block_indices, downs_before, norm_of, residual_blocks, trunk
 from p2p_deploy.errors import CheckpointError
+from p2p_deploy.options import Assumptions
 
 _NAME = "the local enhancer of pix2pixHD"
 

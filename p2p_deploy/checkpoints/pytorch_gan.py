@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 
-from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.checkpoints.resnet import downs_before
 from p2p_deploy.errors import CheckpointError
+from p2p_deploy.options import Assumptions
 
 
 def detect_unet(shapes: Shapes, assume: Assumptions) -> Detection | None:

@@ -136,7 +136,7 @@ def _no_weights(contents: Mapping[Any, Any], networks: Mapping[str, Any]) -> str
     if networks:
         names = list(networks)
         return (
-            f"holds several networks ({', '.join(names[:6])}); say which with --arch-part, an option of p2p export, "
+            f"holds several networks ({', '.join(names[:6])}); say which with `part`, an option of p2p export, "
             f"such as {names[0]}."
         )
     keys = ", ".join(sorted(str(key) for key in contents)[:5])

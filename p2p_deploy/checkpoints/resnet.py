@@ -16,8 +16,9 @@ import re
 from typing import Any
 
 from p2p_deploy.checkpoints.conditions import CONDITIONS, inputs_of
-from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.errors import CheckpointError
+from p2p_deploy.options import Assumptions
 
 REFLECTED = "blocks are padded by reflection, the published default; by replication would look the same"
 # Indices of the two convolutions of a block -> (padding, dropout)

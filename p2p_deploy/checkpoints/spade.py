@@ -12,9 +12,10 @@ import math
 from typing import Any
 
 from p2p_deploy.checkpoints.conditions import inputs_of
-from p2p_deploy.checkpoints.detection import Assumptions, Detection, Layers, Shapes, at_least, image_of
+from p2p_deploy.checkpoints.detection import Detection, Layers, Shapes, at_least, image_of
 from p2p_deploy.errors import CheckpointError
 from p2p_deploy.generators.spade import UPSAMPLING_LEVELS
+from p2p_deploy.options import Assumptions
 
 _MARKER = "head_0.norm_0.mlp_shared.0.weight"
 _BLOCKS = ("head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3")
@@ -38,11 +39,11 @@ def detect(shapes: Shapes, assume: Assumptions) -> Detection | None:
     norm = "batch" if "head_0.norm_0.param_free_norm.running_mean" in shapes else "instance"
     inputs, features, assumed = inputs_of(channels, assume, "SPADE", edges_default=channels != _ADE20K, image=False)
     if features:
-        raise CheckpointError("SPADE has no feature encoder; leave out --arch-features.")
+        raise CheckpointError("SPADE has no feature encoder; leave out `features`.")
     upsampling = "most" if most else assume.upsampling or "normal"
     if not most and assume.upsampling is None:
         assumed.append(
-            "the size is doubled five times (normal); the keys are the same for six times, say --arch-upsampling more"
+            "the size is doubled five times (normal); the keys are the same for six times, say `upsampling=more`"
         )
     kwargs: dict[str, Any] = {
         "in_channels": channels,
@@ -63,7 +64,7 @@ def detect(shapes: Shapes, assume: Assumptions) -> Detection | None:
             f"trained with a VAE: {z_dim} numbers decide the style, {base[0]}x{base[1]} places to begin with"
         )
         if assume.encoded is None:
-            assumed.append("the style is the mean of all, zeros; another one with --arch-encoded FILE.npy")
+            assumed.append("the style is the mean of all, zeros; another one with `encoded=FILE.npy`")
     return Detection(
         family="the generator of SPADE",
         arch="spade",

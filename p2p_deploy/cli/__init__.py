@@ -20,7 +20,8 @@ import typer
 
 from p2p_deploy import __version__
 from p2p_deploy.cli import bench, check, demo, doctor, export, info, run, sample, train, verify
-from p2p_deploy.cli._options import say, sigterm_as_ctrl_c
+from p2p_deploy.cli._command import expanded
+from p2p_deploy.cli._output import say, sigterm_as_ctrl_c
 from p2p_deploy.errors import P2PError, causes
 
 app = typer.Typer(
@@ -77,7 +78,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _sentence(exc: BaseException) -> str:
     if isinstance(exc, MemoryError):
-        return "There is not enough memory for this. Take a smaller --batch or a smaller model."
+        return "There is not enough memory for this. Take a smaller `batch` or a smaller model."
     if isinstance(exc, OSError):  # the machine's doing, wherever it happened
         place = f"{exc.filename}: " if exc.filename else ""
         return f"{place}{exc.strerror or exc}. (p2p --debug shows where.)"
@@ -97,7 +98,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
 }
 for _name, _command in _COMMANDS.items():
-    app.command(_name)(guarded(_command))
+    app.command(_name)(guarded(expanded(_name, _command)))
 
 
 def main() -> None:

@@ -2,14 +2,15 @@
 
     def sample(model: Annotated[Path, typer.Argument(...)], options: SampleOptions, loading: LoadOptions) -> None: ...
 
-``expanded`` makes of it what Typer is given: a function with ``--count``, ``--seed``, ``--device`` and so on, which calls
-``sample`` with a ``SampleOptions`` and a ``LoadOptions``.
+``expanded`` makes of it what Typer is given: a function with ``--count``, ``--seed``, ``--device`` and so on, which
+calls ``sample`` with a ``SampleOptions`` and a ``LoadOptions``.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
@@ -18,10 +19,11 @@ from typing import Annotated, Any, Literal, Optional
 import typer
 
 from p2p_deploy.errors import OptionError
-from p2p_deploy.options import Declared, Option, Options, declared_options, with_flags
+from p2p_deploy.options import Declared, Option, Options, declared_options
 
 Names = Mapping[str, Declared]
 DECLARED: dict[str, Names] = {}  # of every command, by its name
+_running: list[str] = []  # the command that is being called
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,35 @@ class OneOf:
         )
 
 
+def in_flags(sentence: str) -> str:
+    """A sentence of the library as the running command says it: its options, or else those of others, as flags."""
+    everywhere = {field: declared for names in DECLARED.values() for field, declared in names.items()}
+    own = {field: declared for name in _running for field, declared in DECLARED[name].items()}
+    return with_flags(sentence, {**everywhere, **own})
+
+
+_MENTION = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\n]+))?`")
+
+
+def with_flags(sentence: str, names: Mapping[str, Declared]) -> str:
+    """A sentence as the command line says it: the options it mentions as flags, so far as ``names`` has them."""
+
+    def flag(found: re.Match[str]) -> str:
+        declared = names.get(found[1])
+        if declared is None:
+            return found[0]
+        value = (found[2] or "").strip("\"'")
+        if declared.type is bool:
+            return f"--no-{declared.name}" if value == "False" else f"--{declared.name}"
+        return f"--{declared.name} {value}".rstrip()
+
+    return _MENTION.sub(flag, sentence)
+
+
 def default_text(declared: Declared) -> str:
     """The default as the help says it; empty where there is none, or where the help says what None means."""
     value = declared.default
-    if value is None or value is MISSING or value is False or value == ():
+    if value is None or value is MISSING or value is False or isinstance(value, tuple):
         return ""
     if value is True:
         return "yes"
@@ -104,10 +131,12 @@ def expanded(name: str, command: Callable[..., None]) -> Callable[..., None]:
             group: _made(kind, declared, {field: values.pop(field) for field in declared})
             for group, (kind, declared) in groups.items()
         }
+        _running[:] = [name]
         command(**values, **made)
 
-    del run_command.__wrapped__  # type: ignore[attr-defined]
+    del run_command.__wrapped__
     run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run_command
 
 
@@ -122,7 +151,7 @@ def _group(annotation: Any) -> Names | None:
 def _parameter(declared: Declared, names: Names) -> inspect.Parameter:
     option = declared.option
     kind: Any = str if option.parse else declared.type
-    numbers = {"min": option.low, "max": option.high} if kind in (int, float) else {}
+    low, high = (option.low, option.high) if kind in (int, float) else (None, None)
     flags = [f"--{declared.name}"]
     if kind is bool and (declared.optional or declared.default is True):
         flags = [f"--{declared.name}/--no-{declared.name}"]
@@ -135,12 +164,13 @@ def _parameter(declared: Declared, names: Names) -> inspect.Parameter:
         *flags,
         *([f"-{option.short}"] if option.short else []),
         help=with_flags(option.help, names) + said,
-        metavar=option.shown,
+        metavar=None if kind is bool else declared.shown,
         show_default=False,
-        **numbers,
+        min=low,
+        max=high,
     )
     if declared.repeated:
-        kind = list[kind]  # type: ignore[valid-type]
+        kind = list[kind]
     if default is None:
         kind = Optional[kind]  # noqa: UP045 - Literals of a tuple have no |
     empty = inspect.Parameter.empty

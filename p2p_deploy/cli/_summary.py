@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2p_deploy.cli._options import printable
+from p2p_deploy.cli._output import printable
 
 if TYPE_CHECKING:
     from p2p_deploy.runner.summary import RunSummary

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2p_deploy.cli._models import is_plan, open_model
-from p2p_deploy.cli._options import Device, Json, TrustPlan, print_json, say
+from p2p_deploy.cli._output import JsonOptions, print_json, say
+from p2p_deploy.options import BenchOptions, LoadOptions
+
+if TYPE_CHECKING:
+    from p2p_deploy.benchmark import BenchResult
 
 
 def bench(
@@ -17,51 +21,52 @@ def bench(
         list[Path] | None,
         typer.Argument(metavar="[MODEL]...", help="Models to measure. Default: a U-Net 256, ngf 64, exported for it."),
     ] = None,
-    device: Device = "auto",
-    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Batch size; repeatable.")] = None,
-    warmup_ms: Annotated[float, typer.Option("--warmup-ms", min=0, help="Untimed running first, milliseconds.")] = 500,
-    duration_s: Annotated[
-        float, typer.Option("--duration-s", min=0, help="Timed running for each batch size, seconds.")
-    ] = 3,
-    trust_plan: TrustPlan = False,
-    as_json: Json = False,
+    *,
+    options: BenchOptions,
+    loading: LoadOptions,
+    output: JsonOptions,
 ) -> None:
     """Measure latency and throughput of inference alone: frames in memory to frames in memory.
 
     A percentile is shown only where the samples carry it: p90 from 10, p99 from 100.
     """
-    from p2p_deploy.benchmark import bench_model, describe_machine
+    from p2p_deploy.backends import runtime_of
+    from p2p_deploy.benchmark import BenchReport, bench as measure, describe_machine
     from p2p_deploy.benchmark.builtin import export_builtin
+    from p2p_deploy.runner.models import load
 
-    batches = batch or [1, 4, 8]
-    results: list[dict[str, Any]] = []
+    results: list[BenchResult] = []
+
+    def show(result: BenchResult) -> None:
+        results.append(result)
+        if not output.as_json:
+            print_result(result, first=len(results) == 1)
+
     with tempfile.TemporaryDirectory(prefix="p2p-bench-") as folder:
         if not models:
             say("… exporting the built-in U-Net 256")
             models = [export_builtin(Path(folder))]
-        some_plan = any(map(is_plan, models))  # beside which the option may be given for the other models too
+        plans = [path for path in models if runtime_of(path) == "tensorrt"]
         for path in models:
-            trusted = trust_plan and (is_plan(path) or not some_plan)
-            with open_model(path, device, trust_plan=trusted) as backend:
-                for size in batches:
-                    result = bench_model(backend, size, warmup_ms=warmup_ms, duration_s=duration_s)
-                    results.append({"model": path.name, **result})
-                    if not as_json:
-                        print_result(results[-1], first=len(results) == 1)
-    if as_json:
-        print_json({"machine": describe_machine(), "results": results})
+            # Beside a plan, what is for plans may be given for the other models too.
+            about_plans = path in plans or not plans
+            own = loading if about_plans else replace(loading, trust_plan=False, rebuild=False)
+            with load(path, own, on_step=lambda step: say(f"… {step}")) as model:
+                measure(model, options, on_result=show)
+    if output.as_json:
+        print_json(BenchReport(describe_machine(), tuple(results)))
     else:
         print("  ".join(f"{key} {value}" for key, value in describe_machine().items()))
 
 
-def print_result(result: dict[str, Any], first: bool) -> None:
+def print_result(result: BenchResult, first: bool) -> None:
     """A row of the table; ``first`` puts the header above it."""
     if first:
         columns = " ".join(f"{name:>8}" for name in ("p50 ms", "p90 ms", "p99 ms", "mean ms"))
         print(f"{'model':24} {'runtime':22} {'batch':>5} {columns} {'images/s':>9}")
-    latency = result["latency_ms"]
-    cells = [f"{latency[key]:8.1f}" if latency.get(key) is not None else f"{'-':>8}" for key in ("p50", "p90", "p99")]
+    latency = result.latency_ms
+    cells = [f"{value:8.1f}" if value is not None else f"{'-':>8}" for value in (latency.p50, latency.p90, latency.p99)]
     print(
-        f"{result['model'][:24]:24} {result['backend'] + ' ' + result['device']:22} {result['batch']:5} "
-        f"{' '.join(cells)} {latency['mean']:8.1f} {result['images_per_second']:9.2f}  ({latency['samples']} samples)"
+        f"{result.model[:24]:24} {result.backend + ' ' + result.device:22} {result.batch:5} "
+        f"{' '.join(cells)} {latency.mean:8.1f} {result.images_per_second:9.2f}  ({latency.samples} samples)"
     )

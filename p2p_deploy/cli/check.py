@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from p2p_deploy.cli._options import Json, print_json, printable
+from p2p_deploy.cli._output import JsonOptions, print_json, printable
 from p2p_deploy.errors import require
 
 SHOWN = 20
@@ -16,7 +16,7 @@ SHOWN = 20
 
 def check(
     data: Annotated[Path, typer.Argument(help="The folder that p2p train would be given.")],
-    as_json: Json = False,
+    output: JsonOptions,
 ) -> None:
     """Read a data set and name what is wrong with it, before an epoch is spent."""
     for module in ("torch", "lightning_fabric"):
@@ -24,7 +24,7 @@ def check(
     from trainers.data_check import check as read
 
     findings = read(data)
-    if as_json:
+    if output.as_json:
         document = asdict(findings)
         document["sizes"] = [{"height": h, "width": w, "count": n} for (h, w), n in findings.sizes.most_common()]
         document["labels"] = sorted(findings.labels)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from p2p_deploy.cli._options import Json, Overwrite, ShowProgress, print_json, progress_bar, quiet_codecs, say
+from p2p_deploy.cli._output import JsonOptions, ProgressOptions, print_json, progress_bar, quiet_codecs, say
 from p2p_deploy.errors import DeviceError, Failed, MissingDependency, OutputError, require
+from p2p_deploy.options import ExportOptions, Option, Options, Overwrite, RunOptions
 
 if TYPE_CHECKING:
     from p2p_deploy.demo.crops import L1
@@ -24,15 +24,16 @@ NGF = 32
 MAX_RATIO = 0.6
 
 
-def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything it writes.")] = Path("p2p-demo"),
-    steps: Annotated[
-        int, typer.Option("--steps", min=1, help="Training steps; more of them give better colours.")
-    ] = STEPS,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-    progress: ShowProgress = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(Options):
+    """What the demo does."""
+
+    output: Annotated[Path, Option("Folder for everything it writes.", short="o")] = Path("p2p-demo")
+    steps: Annotated[int, Option("Training steps; more of them give better colours.", low=1)] = STEPS
+    overwrite: Overwrite = False
+
+
+def demo(options: DemoOptions, output: JsonOptions, shown: ProgressOptions) -> None:
     """Do the whole job on real pictures: train, export, run, measure.
 
     Trains a network that colours grey photographs, exports it, builds a plan, runs it over the photographs and over a
@@ -40,14 +41,15 @@ def demo(
     """
     for module in ("torch", "lightning_fabric", "tensorboard"):
         require(module, "train", "The demo")
-    if output.exists() and not overwrite:
+    folder = options.output
+    if folder.exists() and not options.overwrite:
         raise OutputError(
-            f"{output} exists already. Choose another folder, or pass --overwrite to replace what is there."
+            f"{folder} exists already. Choose another folder, or pass --overwrite to replace what is there."
         )
     quiet_codecs()
-    report = run_demo(output, steps, progress)
-    (output / "figures.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-    if as_json:
+    report = run_demo(folder, options.steps, shown.progress)
+    (folder / "figures.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    if output.as_json:
         print_json(report.to_dict())
         return
     for name, value in report.lines():
@@ -64,12 +66,12 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
         Failed: an input could not be done, the clip that came out is not like the one that went in, or the network
             did not learn.
     """
-    from p2p_deploy.backends import load
-    from p2p_deploy.benchmark import bench_model, describe_machine
+    from p2p_deploy.benchmark import bench_batch, describe_machine
     from p2p_deploy.demo import clips, crops, photos
     from p2p_deploy.demo.page import write_page
     from p2p_deploy.demo.report import DemoReport
-    from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+    from p2p_deploy.exporter.export import export
+    from p2p_deploy.runner.models import load
     from p2p_deploy.runner.run import run
     from trainers import pix2pix
 
@@ -93,17 +95,17 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
     training_seconds = time.perf_counter() - started
 
     say("3/6 exporting")
-    wanted = ExportOptions(trt=_can_build())
-    exported = export_checkpoint(checkpoint, output / "model" / "colouring.onnx", wanted, overwrite=True)
+    wanted = ExportOptions(trt=_can_build(), overwrite=True)
+    exported = export(checkpoint, output / "model" / "colouring.onnx", wanted)
 
     with load(exported.onnx) as model:
         say(f"4/6 running over {2 * len(paths)} pictures and a clip")
-        summary = run(model, output / "input", output / "output", recursive=True, overwrite=True)
+        summary = run(model, output / "input", output / "output", RunOptions(recursive=True, overwrite=True))
         if not summary.complete:
             raise Failed(f"Some inputs of the demo failed: {summary.errors}")
         say("5/6 measuring")
         errors = {name: crops.measure(model, path, seed=crops.TEST_SEED) for name, path in paths.items()}
-        bench = [bench_model(model, batch, warmup_ms=300, duration_s=2) for batch in (1, BATCH)]
+        bench = [bench_batch(model, batch, warmup_ms=300, duration_s=2) for batch in (1, BATCH)]
 
     say("6/6 writing the page")
     report = DemoReport(

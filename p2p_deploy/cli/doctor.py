@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import typer
 
-from p2p_deploy.cli._options import Json, print_json
+from p2p_deploy.cli._output import JsonOptions, print_json
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(output: JsonOptions) -> None:
     """Check which runtimes, GPUs and codecs work on this machine, and say how to fix what does not.
 
     The exit code is 1 only if ONNX files cannot be run.
@@ -17,8 +15,8 @@ def doctor(as_json: Json = False) -> None:
     from p2p_deploy.diagnosis import diagnose
 
     findings = diagnose()
-    if as_json:
-        print_json([asdict(finding) for finding in findings])
+    if output.as_json:
+        print_json(findings)
     else:
         for finding in findings:
             print(f"{'ok' if finding.ok else '--':3} {finding.name:24} {finding.detail}")

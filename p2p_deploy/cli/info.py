@@ -7,33 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
-from p2p_deploy.cli._arch import ArchEdges, ArchEncoded, ArchFeatures, ArchLabels, ArchPart, ArchUpsampling, assumptions
-from p2p_deploy.cli._options import Json, print_json, printable
+from p2p_deploy.cli._command import in_flags
+from p2p_deploy.cli._output import JsonOptions, print_json, printable
+from p2p_deploy.options import Assumptions
 
 
 def info(
     file: Annotated[Path, typer.Argument(help="A checkpoint, an ONNX file or a plan.")],
-    arch_part: ArchPart = None,
-    arch_labels: ArchLabels = None,
-    arch_edges: ArchEdges = None,
-    arch_features: ArchFeatures = None,
-    arch_encoded: ArchEncoded = None,
-    arch_upsampling: ArchUpsampling = None,
-    as_json: Json = False,
+    assume: Assumptions,
+    output: JsonOptions,
 ) -> None:
     """Say what a file is: network, pixels in and out, sizes, where it came from.
 
     ONNX files and plans are read without torch and onnx, plans also without a GPU.
     """
-    from p2p_deploy.inspection import inspect_model
+    from p2p_deploy.inspection import inspect
 
-    arch = (arch_part, arch_labels, arch_edges, arch_features, arch_encoded, arch_upsampling)
-    facts = inspect_model(file, assumptions(*arch) if any(value is not None for value in arch) else None)
-    if as_json:
+    facts = inspect(file, assume)
+    if output.as_json:
         print_json(facts)
         return
-    for key, value in facts.items():
-        print(printable(f"{key.replace('_', ' '):21} {_text(value)}"))  # the file may be from anywhere
+    for key, value in facts.to_dict().items():
+        print(printable(in_flags(f"{key.replace('_', ' '):21} {_text(value)}")))  # the file may be from anywhere
 
 
 def _text(value: Any) -> str:

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2p_deploy.cli._options import Overwrite, ShowProgress, cancel_on_ctrl_c, progress_bar, say
+from p2p_deploy.cli._output import cancel_on_ctrl_c, progress_bar, say
 from p2p_deploy.errors import require
 
 if TYPE_CHECKING:
     from trainers.loop import TrainingProgress
+
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Train again in a folder that has a checkpoint.")]
+ShowProgress = Annotated[bool | None, typer.Option("--progress/--no-progress", help="Show a bar.")]
 
 
 class System(StrEnum):

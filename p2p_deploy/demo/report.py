@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from p2p_deploy.benchmark import BenchResult
 from p2p_deploy.demo.clips import ClipFacts
 from p2p_deploy.demo.crops import L1
 from p2p_deploy.demo.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS
@@ -26,7 +27,7 @@ class DemoReport:
         export: what was exported, and how it compares with the checkpoint.
         run: what the run over pictures and clip did.
         errors: by photograph, on fresh crops.
-        bench: results of ``bench_model``.
+        bench: one for each batch size.
         clip: name of the clip.
         clip_source: facts of the source clip.
         clip_output: facts of what was made of it.
@@ -39,7 +40,7 @@ class DemoReport:
     export: ExportReport
     run: RunSummary
     errors: dict[str, L1]
-    bench: list[dict[str, Any]]
+    bench: list[BenchResult]
     clip: str
     clip_source: ClipFacts
     clip_output: ClipFacts
@@ -67,8 +68,8 @@ class DemoReport:
             ("run", f"{self.run.frames} frames in {self.run.seconds:.1f} s, {self.run.frames_per_second:.1f} images/s"),
             *(
                 (
-                    f"inference alone, batch {result['batch']}",
-                    f"{result['images_per_second']:.1f} images/s, p50 {result['latency_ms']['p50']:.1f} ms",
+                    f"inference alone, batch {result.batch}",
+                    f"{result.images_per_second:.1f} images/s, p50 {result.latency_ms.p50:.1f} ms",
                 )
                 for result in self.bench
             ),
@@ -86,7 +87,7 @@ class DemoReport:
             (folder / "figures.json", "these figures"),
             (folder / "run" / "ckpt.pt", "checkpoint"),
             (folder / "run" / "samples", "grey, output, target during training"),
-            (folder / "run" / "tensorboard", "losses: tensorboard --logdir"),
+            (folder / "run" / "tensorboard", "losses, for TensorBoard"),
             (self.export.onnx, "FP32 ONNX: p2p run FILE IN OUT"),
             *([(plan.onnx, "FP16 ONNX"), (plan.plan, "TensorRT plan"), (plan.sidecar, "its sidecar")] if plan else []),
             (folder / "data", "training pairs"),
@@ -107,7 +108,7 @@ class DemoReport:
             "held_out": list(HELD_OUT_PHOTOS),
             "export": self.export.to_dict(),
             "run": self.run.to_dict(),
-            "bench": self.bench,
+            "bench": [result.to_dict() for result in self.bench],
             "clip": {"name": self.clip, **clip},
             "machine": self.machine,
             "files": [str(path) for path, _ in self.files()],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,14 +16,15 @@ from p2p_deploy.exporter.quality import Quality, compare
 from p2p_deploy.exporter.reference import Reference
 from p2p_deploy.exporter.tensorrt.layers import MIN_HALF_SHARE
 from p2p_deploy.generators.frame_model import FrameModel
+from p2p_deploy.options.export import PrecisionChoice
+from p2p_deploy.reports import Report
 
-PrecisionChoice = Literal["fp32", "fp16", "bf16", "auto"]
 # A value this far below what half can hold leaves room for pictures that were not among those checked.
 _HEADROOM = 4
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(Report):
     """A precision, and how it does.
 
     Attributes:
@@ -46,14 +47,8 @@ class Candidate:
         return cls("fp32", (), 0.0, None, None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "precision": self.precision,
-            "fp32_layers": list(self.fp32_layers),
-            "half_share": round(self.half_share, 4),
-            "quality": self.quality and self.quality.to_dict(),
-            "failure": self.failure,
-        }
+        """Plain values."""
+        return {**super().to_dict(), "half_share": round(self.half_share, 4)}
 
 
 def judge(reference: Reference, choice: PrecisionChoice, *, min_psnr: float, bf16: bool) -> list[Candidate]:
@@ -131,5 +126,5 @@ def take(tried: list[Candidate]) -> Candidate:
         return last
     raise ExportError(
         f"{last.precision} does not give the checkpoint's pictures: {last.failure}. Nothing was written. Try "
-        "--precision auto, which finds a precision that does."
+        "`precision=auto`, which finds a precision that does."
     )

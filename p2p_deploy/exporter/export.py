@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -13,78 +13,41 @@ from torch import nn
 from p2p_deploy import __version__
 from p2p_deploy.backends.onnxruntime import OnnxRuntimeModel, import_runtime
 from p2p_deploy.backends.tensorrt.preflight import this_platform
-from p2p_deploy.checkpoints import Assumptions, load_checkpoint
+from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import ExportError, OutputError
-from p2p_deploy.exporter.candidates import Candidate, PrecisionChoice, judge, take
+from p2p_deploy.exporter.candidates import Candidate, judge, take
 from p2p_deploy.exporter.delivery import delivering, naming
 from p2p_deploy.exporter.memory import memory_for
 from p2p_deploy.exporter.onnx import add_metadata, external_data, write_onnx
 from p2p_deploy.exporter.precision import Precision
-from p2p_deploy.exporter.quality import MIN_PSNR_DB, Quality, compare, on_frames
+from p2p_deploy.exporter.quality import Quality, compare, on_frames
 from p2p_deploy.exporter.reference import Reference, make_reference
 from p2p_deploy.exporter.report import ExportReport, PlanReport
 from p2p_deploy.exporter.tensorrt.builder import PlanBuild, build_plan
-from p2p_deploy.exporter.tensorrt.flavours import Flavour, FlavourChoice, find_flavour
+from p2p_deploy.exporter.tensorrt.config import check_options
+from p2p_deploy.exporter.tensorrt.flavours import Flavour, find_flavour
 from p2p_deploy.exporter.tensorrt.layers import require_half
-from p2p_deploy.exporter.tensorrt.options import BuildOptions, check_options
 from p2p_deploy.exporter.tensorrt.progress import OnProgress
 from p2p_deploy.files import refuse_existing, sha256
-from p2p_deploy.spec import QUALITY_KEY, Dtype, ModelSpec, NormStats
+from p2p_deploy.options import BuildOptions, ExportOptions
+from p2p_deploy.spec import QUALITY_KEY, ModelSpec
 from p2p_deploy.spec.sidecar import PlanSidecar, Profile, sidecar_path
 
-DEFAULT_BATCH = (1, 4, 16)
 # A dynamic plan is tuned for the training size and takes up to this times it.
 DYNAMIC_FACTOR = 2
 # What to do about an ONNX file that differs; by whether it is exact.
 _NEXT = {
-    True: "Judge it on images such as it was trained on, with --check FOLDER. If it differs there too, torch and ONNX "
+    True: "Judge it on images such as it was trained on, with `check=FOLDER`. If it differs there too, torch and ONNX "
     "Runtime disagree about the network: update both.",
-    False: "Try --precision auto, which finds a precision that does.",
+    False: "Try `precision=auto`, which finds a precision that does.",
 }
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to export.
-
-    Attributes:
-        sizes: (height, width) in pixels; one for a fixed size, none for the training size. With ``dynamic``, the first
-            is what runs fit frames to, and the plan gets an optimisation profile up to each of them.
-        dynamic: take any height and width that suit the network.
-        precision: of ``STEM.onnx``, or, with ``trt``, of the plan; None is fp32 and, with ``trt``, fp16.
-        norm_stats: where BatchNorm takes its statistics from.
-        io: what the artefacts take and give, see ``ImageSpec.dtype``.
-        check: a folder of images to judge on; None takes the photographs that ship with the package.
-        min_psnr: decibels that a half precision must reach.
-        trt: also build a plan.
-        force: take a plan of which too little is in half.
-        flavour: which TensorRT builds it.
-        batches: (min, opt, max) batch sizes of the plan's profiles.
-        build: what else the builder is told; its profiles are made from ``sizes`` and ``batches``.
-        assume: what the keys of a foreign checkpoint cannot tell.
-    """
-
-    sizes: tuple[tuple[int, int], ...] = ()
-    dynamic: bool = False
-    precision: PrecisionChoice | None = None
-    norm_stats: NormStats = "running"
-    io: Dtype = "uint8"
-    check: Path | None = None
-    min_psnr: float = MIN_PSNR_DB
-    trt: bool = False
-    force: bool = False
-    flavour: FlavourChoice = "auto"
-    batches: tuple[tuple[int, int, int], ...] = (DEFAULT_BATCH,)
-    build: BuildOptions = field(default_factory=BuildOptions)
-    assume: Assumptions = field(default_factory=Assumptions)
-
-
-def export_checkpoint(
+def export(
     checkpoint: str | Path,
-    output: str | Path,
-    options: ExportOptions | None = None,
+    output: str | Path | None = None,
+    options: ExportOptions = ExportOptions(),
     *,
-    overwrite: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
     on_build: OnProgress = lambda phase, done, total: None,
 ) -> ExportReport:
@@ -93,12 +56,16 @@ def export_checkpoint(
     Every file is made under its own name in a temporary folder beside the output, compared with the checkpoint, and
     only then moved to its place.
 
+        >>> import p2p_deploy
+        >>> report = p2p_deploy.export("facades.pt", "facades.onnx")
+        >>> report.quality.max_levels <= 1  # grey levels from the checkpoint
+        True
+
     Args:
         checkpoint: a checkpoint file.
-        output: the ONNX file to write, ``STEM.onnx``; with a plan in half, ``STEM.fp16.onnx`` (or bf16), ``STEM.plan``
-            and ``STEM.plan.json`` are written beside it.
+        output: the ONNX file to write, ``STEM.onnx``; an existing folder, or None for this one. With a plan in half,
+            ``STEM.fp16.onnx`` (or bf16), ``STEM.plan`` and ``STEM.plan.json`` are written beside it.
         options: what to export; FP32 ONNX at the training size by default.
-        overwrite: replace existing files.
         on_step: called with the name of each step as it starts.
         on_build: called while a plan is built, with the builder's phase and how many of its steps are done.
 
@@ -110,10 +77,14 @@ def export_checkpoint(
         InputError: the images to check with cannot be used.
         OutputError: the files exist, or cannot be written, or one would replace the checkpoint.
     """
-    options = options or ExportOptions()
-    source, output = Path(checkpoint), Path(output)
+    source = Path(checkpoint)
+    output = _onnx_path(source, output)
+    if not options.trt and (given := options.given_for_a_plan()):
+        concern, them = ("concerns", "it") if len(given) == 1 else ("concern", "them")
+        named = ", ".join(f"`{name}`" for name in given)
+        raise ExportError(f"{named} only {concern} a plan, and none is built: add `trt=True` or leave {them} out.")
     _refuse_source(source, _possible(output, options))
-    refuse_existing(_possible(output, options), overwrite)
+    refuse_existing(_possible(output, options), options.overwrite)
     flavour = find_flavour(options.flavour) if options.trt else None
     if flavour:
         check_options(options.build, flavour)
@@ -147,6 +118,16 @@ def export_checkpoint(
     )
 
 
+def _onnx_path(checkpoint: Path, output: str | Path | None) -> Path:
+    """Raises OutputError for what is neither an existing folder nor a name ending in ``.onnx``."""
+    output = Path(output or "")
+    if output.is_dir():
+        return output / f"{checkpoint.stem}.onnx"
+    if output.suffix.lower() != ".onnx":
+        raise OutputError(f"{output} is neither an existing folder nor a file name ending in .onnx.")
+    return output
+
+
 def _possible(output: Path, options: ExportOptions) -> list[Path]:
     """Every file that may be written."""
     graphs, plans = [output], []
@@ -158,21 +139,21 @@ def _possible(output: Path, options: ExportOptions) -> list[Path]:
 
 
 def _refuse_source(source: Path, outputs: list[Path]) -> None:
-    """Raise OutputError when one of ``outputs`` is the checkpoint itself, which --overwrite would replace."""
+    """Raise OutputError when one of ``outputs`` is the checkpoint itself, which ``overwrite`` would replace."""
     for output in outputs:
         if os.path.realpath(output) == os.path.realpath(source):
-            raise OutputError(f"{output} would replace the checkpoint it is made from. Name another file with -o.")
+            raise OutputError(f"{output} would replace the checkpoint it is made from. Name another file.")
 
 
 def _artefact_spec(spec: ModelSpec, source: Path, options: ExportOptions) -> ModelSpec:
     if len(options.sizes) > 1 and not options.dynamic:
-        raise ExportError(f"{len(options.sizes)} sizes were asked for; a file has one, or any with --dynamic.")
+        raise ExportError(f"{len(options.sizes)} sizes were asked for; a file has one, or any with `dynamic=True`.")
     for size in options.sizes:
         spec.check_size(*size)
     if spec.fixed_size and (options.dynamic or {*options.sizes} - {spec.fixed_size}):
         height, width = spec.fixed_size
         raise ExportError(
-            f"{source} has the size {height}x{width} in its weights, and takes no other. Leave out --size, --dynamic."
+            f"{source} has the size {height}x{width} in its weights, and takes no other. Leave out `sizes`, `dynamic`."
         )
     size = (*options.sizes, spec.working_size)[0]
     return spec.with_io(options.io).with_changes(
@@ -275,7 +256,7 @@ class _Work:
             # What the builder says of it is the name of a function inside it.
             raise ExportError(
                 f"{flavour} did not build a plan in bf16, in which it has no transposed convolutions, and this network "
-                "has some. Nothing was written. Take --precision fp16 or auto."
+                "has some. Nothing was written. Take `precision=fp16` or auto."
             ) from exc
 
     def profiles(self) -> tuple[Profile, ...]:

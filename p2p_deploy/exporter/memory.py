@@ -28,7 +28,7 @@ def memory_for(spec: ModelSpec) -> Iterator[None]:
             raise
         height, width = spec.working_size
         raise Failed(
-            f"There is not enough memory for images of {height}x{width} pixels. Export with a smaller --size, or on a "
+            f"There is not enough memory for images of {height}x{width} pixels. Export with a smaller `sizes`, or on a "
             "computer with more memory."
         ) from exc
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from p2p_deploy.errors import ExportError, InputError, ItemFailed, require
 from p2p_deploy.media.image import maps
 from p2p_deploy.media.image.files import SUFFIXES, read_image
 from p2p_deploy.pixels import Pixels
+from p2p_deploy.reports import Report
 from p2p_deploy.spec import ModelSpec
 
 Batch = tuple[np.ndarray, ...]  # one array for each of a network's inputs
@@ -23,13 +24,12 @@ PHOTOS = Path(__file__).parent / "photos"
 MAX_CHECK_IMAGES = 64
 # One grey level covers the rounding of values that lie on the boundary between two.
 FP32_MAX_LEVELS = 1
-MIN_PSNR_DB = 40.0
 # Below this standard deviation of the reference any wrong network would pass.
 FLAT_LEVELS = 2.0
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Report):
     """How far an artefact is from the checkpoint on the same images, in grey levels (0 to 255) of the output.
 
     Attributes:
@@ -54,8 +54,8 @@ class Quality:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, rounded to what they mean; an infinite PSNR becomes None."""
-        values = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
-        return {**values, "psnr_db": values["psnr_db"] if math.isfinite(self.psnr_db) else None}
+        values = super().to_dict()
+        return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
 
     def failure(self, *, exact: bool, min_psnr: float) -> str | None:
         """Why this is not good enough, or None.
@@ -95,7 +95,7 @@ def check_inputs(spec: ModelSpec, folder: Path | None = None) -> Batch:
     if spec.input.is_vector:
         if folder:
             raise InputError(
-                f"{spec.name} draws pictures and takes none, so {folder} cannot be used. Leave out --check."
+                f"{spec.name} draws pictures and takes none, so {folder} cannot be used. Leave out `check`."
             )
         return next(latents.draw(spec, 0, max(MAX_CHECK_IMAGES, spec.inputs[-1].classes or 0)))
     files = sorted(path for path in (folder or PHOTOS).glob("*") if path.suffix.lower() in SUFFIXES)[:MAX_CHECK_IMAGES]

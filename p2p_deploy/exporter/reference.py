@@ -59,7 +59,7 @@ def make_reference(generator: nn.Module, spec: ModelSpec, check: Path | None) ->
     if spec.norm_stats == "instance" and not normalised:
         raise ExportError(
             f"{spec.arch} {dict(spec.arch_kwargs)} has no BatchNorm, so there are no statistics to choose. Export it "
-            "without --norm-stats."
+            "without `norm_stats`."
         )
     spec = spec.with_io("uint8")
     inputs = check_inputs(spec, check)

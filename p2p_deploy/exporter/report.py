@@ -10,6 +10,7 @@ from p2p_deploy.exporter.candidates import Candidate
 from p2p_deploy.exporter.precision import Precision
 from p2p_deploy.exporter.quality import FLAT_LEVELS, Quality
 from p2p_deploy.exporter.tensorrt.layers import PrecisionReport
+from p2p_deploy.reports import Report
 from p2p_deploy.spec import ModelSpec
 
 # From this mean difference on, in grey levels, the two kinds of norm statistics give visibly different pictures.
@@ -17,8 +18,8 @@ VISIBLE_LEVELS = 2.0
 
 
 @dataclass(frozen=True)
-class PlanReport:
-    """What ``--trt`` made.
+class PlanReport(Report):
+    """The plan that an export made.
 
     Attributes:
         onnx: the ONNX file the plan was built from.
@@ -40,13 +41,19 @@ class PlanReport:
     warnings: tuple[str, ...]
     seconds: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values. Nothing of a plan is executed where it is built."""
+        values = super().to_dict()
+        del values["seconds"]
+        return {**values, "executed": False}
+
     def moved_to(self, folder: Path) -> PlanReport:
         """The same report with its files in ``folder``."""
         return replace(self, **{name: folder / getattr(self, name).name for name in ("onnx", "plan", "sidecar")})
 
 
 @dataclass(frozen=True)
-class ExportReport:
+class ExportReport(Report):
     """What an export made.
 
     Attributes:
@@ -85,34 +92,14 @@ class ExportReport:
         if self.other_statistics is not None and self.other_statistics >= VISIBLE_LEVELS:
             other = "instance" if self.spec.norm_stats == "running" else "running"
             found.append(
-                f"--norm-stats {other} gives visibly different pictures: {self.other_statistics:.1f} grey levels on "
+                f"`norm_stats={other}` gives visibly different pictures: {self.other_statistics:.1f} grey levels on "
                 f"average. This export uses {self.spec.norm_stats} statistics."
             )
         return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        report: dict[str, Any] = {
-            "onnx": str(self.onnx),
-            "spec": self.spec.to_dict(),
-            "precision": self.precision,
-            "quality": self.quality.to_dict(),
-            "family": self.family,
-            "inferred": list(self.inferred),
-            "assumed": list(self.assumed),
-            "other_norm_statistics": self.other_statistics,
-            "tried": [candidate.to_dict() for candidate in self.tried],
-            "warnings": list(self.warnings),
-        }
-        if self.plan:
-            report["plan"] = {
-                "onnx": str(self.plan.onnx),
-                "plan": str(self.plan.plan),
-                "sidecar": str(self.plan.sidecar),
-                "quality": self.plan.quality.to_dict(),
-                "precision": self.plan.precision.to_dict(),
-                "flavour": self.plan.flavour,
-                "warnings": list(self.plan.warnings),
-                "executed": False,
-            }
-        return report
+        """Plain values."""
+        values = super().to_dict()
+        plan, other = values.pop("plan"), values.pop("other_statistics")
+        values |= {"spec": self.spec.to_dict(), "other_norm_statistics": other, "warnings": list(self.warnings)}
+        return values | ({"plan": plan} if plan else {})

@@ -77,6 +77,6 @@ def open_sink(path: Path, source: FrameSource, options: WriteOptions = WriteOpti
         return TiffSink(path)
     if pages > 1:
         raise ItemFailed(
-            f"{source.path} holds {pages} pages, and {path.suffix[1:].upper()} one. Run with --ext same (or tiff)."
+            f"{source.path} holds {pages} pages, and {path.suffix[1:].upper()} one. Run with `ext=same` (or tiff)."
         )
     return files.ImageSink(path, options)

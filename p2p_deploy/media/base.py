@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from p2p_deploy.options.run import MAX_PIXELS
 from p2p_deploy.pixels import Pixels
 
 
@@ -65,13 +66,12 @@ class ReadOptions:
     """How inputs are read.
 
     Attributes:
-        max_pixels: height x width of the largest picture or video frame that is decoded; a file of a few kilobytes can
-            announce one that fills any memory. The default is the number at which Pillow refuses.
+        max_pixels: height x width of the largest picture or video frame that is decoded.
         deep: give videos of more than 8 bits as 16-bit pixels, for a model that takes values, and not reduced to 8.
         raw: (height, width) of raw frames; the input is then standard input, and the output standard output.
     """
 
-    max_pixels: int = 178_956_970
+    max_pixels: int = MAX_PIXELS
     deep: bool = False
     raw: tuple[int, int] | None = None
 

@@ -307,7 +307,7 @@ def _refuse_out_inside(source: Path, out: Path) -> None:
 
 
 def _nothing_found(source: Path, ignored: int, folders: int) -> str:
-    hint = f" It has {folders} sub-folders; add --recursive to descend." if folders else ""
+    hint = f" It has {folders} sub-folders; add `recursive=True` to descend." if folders else ""
     others = f" ({ignored} files of other kinds)" if ignored else ""
     return f"{source} holds no images or videos{others}.{hint}"
 

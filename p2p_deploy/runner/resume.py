@@ -97,7 +97,9 @@ def _lines(record: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     except OSError as exc:
-        raise OutputError(f"{record} cannot be read: {exc.strerror or exc}. Run with --overwrite instead.") from exc
+        raise OutputError(
+            f"{record} cannot be read: {exc.strerror or exc}. Run with `overwrite=True` instead."
+        ) from exc
 
 
 def remove_leftovers(jobs: JobList) -> None:

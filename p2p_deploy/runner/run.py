@@ -6,22 +6,22 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from p2p_deploy import latents
 from p2p_deploy.backends.base import Model
 from p2p_deploy.machine import available_memory
 from p2p_deploy.media import ReadOptions, WriteOptions, codec_lines, is_video
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import tasks
 from p2p_deploy.runner.device import Device
 from p2p_deploy.runner.jobs import pipe_job, plan_jobs
 from p2p_deploy.runner.record import RECORD_NAME, RunRecord
 from p2p_deploy.runner.resume import remove_leftovers, without_what_is_done
-from p2p_deploy.runner.scheduler import Loop, RunOptions
+from p2p_deploy.runner.scheduler import Scheduler
 from p2p_deploy.runner.summary import RunProgress, RunSummary
 from p2p_deploy.runner.threads import Inbox, taking_turns
-from p2p_deploy.runner.tiling import Fit, FitPlanner
+from p2p_deploy.runner.tiling import FitPlanner
 from p2p_deploy.runner.tracker import Tracker
 
 # On CPUs our networks take up to this much memory for a pixel, see docs/architecture.md.
@@ -32,19 +32,8 @@ def run(
     model: Model | Sequence[Model],
     source: str | Path,
     out: str | Path,
+    options: RunOptions = RunOptions(),
     *,
-    batch: int | None = None,
-    workers: int | None = None,
-    fit: Fit = "auto",
-    fail_fast: bool = False,
-    ext: str = "png",
-    limit: int | None = None,
-    read: ReadOptions = ReadOptions(),
-    write: WriteOptions = WriteOptions(),
-    recursive: bool = False,
-    overwrite: bool = False,
-    resume: bool = False,
-    instances: str | Path | None = None,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
 ) -> RunSummary:
@@ -53,26 +42,18 @@ def run(
     An output appears under its name only when it is complete. ``out/p2p-run.jsonl`` gets a line for each input and one
     for the whole run.
 
+        >>> import p2p_deploy
+        >>> with p2p_deploy.load("facades.onnx") as model:
+        ...     summary = p2p_deploy.run(model, "photos", "out", p2p_deploy.RunOptions(ext="jpg"))
+        >>> summary.done, summary.failed
+        (2, 0)
+
     Args:
         model: what ``p2p_deploy.load`` gave; or several of one file, on several devices, that share the work.
-        source: an image, a video or a folder.
-        out: the output folder, or the output file for a single input; see ``jobs.plan_jobs``.
-        batch: images computed at once; None finds out what is quickest.
-        workers: threads that decode and encode images; None takes one a core.
-        fit: ``resize`` every picture to the model's size and its output back; ``pad`` by reflection to the next size
-            the model takes, and cut back; ``tile``; or ``auto``: resize for a model of one size, else pad, and tiles
-            for what does not fit into memory.
-        fail_fast: stop at the first input that fails.
-        ext: format of images, see ``jobs.plan_jobs``.
-        limit: do only so many inputs, the first ones.
-        read: how inputs are read; with ``raw``, frames go from standard input to standard output, and ``source`` and
-            ``out`` are not looked at.
-        write: how outputs are written.
-        recursive: descend into sub-folders.
-        overwrite: replace existing outputs.
-        resume: leave out what an earlier run has done, and do again what has changed since; see ``resume``.
-        instances: for a model that takes labels and instances, the folder with the instance map of each label map, or
-            the file for a single one; see ``media.maps.instances_of``.
+        source: an image, a video, a folder, or a pattern such as ``photos/**/*.jpg``; see ``jobs.plan_jobs``.
+        out: the output folder, or the output file for a single input. With ``options.raw``, frames go from standard
+            input to standard output, and ``source`` and ``out`` are not looked at.
+        options: how to go about it.
         on_progress: called from this thread whenever something was finished.
         cancel: set it from anywhere to stop: what is under way is finished, the rest is left alone.
 
@@ -86,27 +67,32 @@ def run(
     models = [model] if isinstance(model, Model) else list(model)
     spec = models[0].spec
     latents.refuse_pictures(spec)
-    maps_of_instances = Path(instances) if instances is not None else None
-    tasks.check_instances(spec, Path(source), maps_of_instances)
+    tasks.check_instances(spec, Path(source), options.instances)
     room = available_memory() // 2 // BYTES_PER_PIXEL if models[0].device == "cpu" else 2**40
-    read = replace(read, deep=spec.input.dtype == "float32")
-    options = RunOptions(batch, workers, fit, fail_fast, read, write)
+    read = ReadOptions(options.max_pixels, deep=spec.input.dtype == "float32", raw=options.raw)
+    write = WriteOptions(options.quality, options.codec, options.crf)
     fitting = FitPlanner(spec, options.fit, room, lambda size: models[0].max_batch(size) > 0)
-    if read.raw:
+    if options.raw:
         jobs = pipe_job()
     else:
-        replacing = overwrite or resume
-        jobs = plan_jobs(Path(source), Path(out), recursive=recursive, overwrite=replacing, ext=ext, limit=limit)
+        jobs = plan_jobs(
+            Path(source),
+            Path(out),
+            recursive=options.recursive,
+            overwrite=options.overwrite or options.resume,
+            ext=options.ext,
+            limit=options.limit,
+        )
     fingerprint = models[0].fingerprint() if jobs.folder else ""
-    stamps = functools.partial(tasks.input_stamp, instances=maps_of_instances)
-    if resume:
+    stamps = functools.partial(tasks.input_stamp, instances=options.instances)
+    if options.resume:
         remove_leftovers(jobs)
         jobs = without_what_is_done(jobs, fingerprint, stamps)
-    if write.codec or write.crf is not None:
+    if options.codec or options.crf is not None:
         from p2p_deploy.media.video.encoders import check_codec  # loads FFmpeg
 
         for suffix in {job.output.suffix for job in jobs if is_video(job.output)}:
-            check_codec(suffix, write.codec, write.crf)
+            check_codec(suffix, options.codec, options.crf)
     inbox: Inbox = Inbox()
     devices = [Device(backend, options.batch, fitting, inbox) for backend in models]
     size = fitting.same_for_all.size if fitting.same_for_all else None
@@ -116,11 +102,13 @@ def run(
     tracker = Tracker(jobs, record, models[0].size, fingerprint, stamps)
     started = time.perf_counter()
     try:
-        loop = Loop(devices, fitting, tracker, options, inbox, cancel or threading.Event(), maps_of_instances)
+        scheduler = Scheduler(
+            devices, fitting, tracker, options, read, write, inbox, cancel or threading.Event(), options.instances
+        )
         with codec_lines.caught(), taking_turns(opencv_alone=jobs.stills < 2):
-            loop.run(jobs, lambda: on_progress(tracker.progress()))
+            scheduler.run(jobs, lambda: on_progress(tracker.progress()))
         tracker.summary.seconds = time.perf_counter() - started
-        loop.account(tracker.summary)
+        scheduler.account(tracker.summary)
         record.append({"summary": tracker.summary.to_dict()})
     finally:
         record.close()

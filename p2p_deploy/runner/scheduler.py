@@ -29,13 +29,14 @@ from p2p_deploy.backends.base import Slot
 from p2p_deploy.errors import Failed, ItemFailed
 from p2p_deploy.machine import available_cores
 from p2p_deploy.media import FrameSource, Item, ReadOptions, WriteOptions
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import tasks
 from p2p_deploy.runner.device import Device
 from p2p_deploy.runner.jobs import Job
 from p2p_deploy.runner.summary import RunSummary
 from p2p_deploy.runner.tasks import BatchRow, DecodedPicture
 from p2p_deploy.runner.threads import DECODING, ENCODING, Inbox, TaskGroup, WorkerCrash, Workers
-from p2p_deploy.runner.tiling import Fit, FitPlanner, Size
+from p2p_deploy.runner.tiling import FitPlanner, Size
 from p2p_deploy.runner.tracker import InputState, Tracker
 from p2p_deploy.runner.writer import Writer
 
@@ -43,23 +44,6 @@ from p2p_deploy.runner.writer import Writer
 SILENCE_S = 300.0
 SILENCE_COMPUTING_S = 3600.0
 PATIENCE_S = 10.0  # for threads to end, once the run is over
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a run goes about its work; see ``pipeline.run``."""
-
-    batch: int | None = None
-    workers: int | None = None
-    fit: Fit = "auto"
-    fail_fast: bool = False
-    read: ReadOptions = field(default_factory=ReadOptions)
-    write: WriteOptions = field(default_factory=WriteOptions)
-
-    def __post_init__(self) -> None:
-        for name, value in (("batch", self.batch), ("workers", self.workers)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +67,7 @@ class _Batch:
     writing: TaskGroup | None = None
 
 
-class Loop:
+class Scheduler:
     """One run: the slots and what is in them."""
 
     def __init__(
@@ -92,6 +76,8 @@ class Loop:
         fitting: FitPlanner,
         tracker: Tracker,
         options: RunOptions,
+        read: ReadOptions,
+        write: WriteOptions,
         inbox: Inbox,
         cancel: threading.Event,
         instances: Path | None,
@@ -101,7 +87,7 @@ class Loop:
         self.layout = fitting.same_for_all
         self.spec = devices[0].backend.spec
         self.tracker = tracker
-        self.options = options
+        self.options, self.read, self.write = options, read, write
         self.inbox = inbox
         self.cancel = cancel
         self.instances = instances
@@ -119,7 +105,7 @@ class Loop:
         self.pool = Workers("codec", self.workers, self.inbox)
         self.video_decoder = Workers("decode-video", 1, self.inbox)
         self.video_encoder = Workers("encode-video", 1, self.inbox)
-        self.writer = Writer(self.tracker, self.spec, self.options.write, self.inbox, self.pool, self.video_encoder)
+        self.writer = Writer(self.tracker, self.spec, self.write, self.inbox, self.pool, self.video_encoder)
         try:
             for device in self.devices:
                 device.start(
@@ -160,7 +146,7 @@ class Loop:
             waiting = sorted(str(state.job.source) for state in self.tracker.unfinished)[:3]
             raise Failed(
                 f"Nothing was finished for {silence:.0f} s; under way are {', '.join(waiting)}. A disk or a device "
-                "does not answer. Mend it and run again with --resume."
+                "does not answer. Repair it and run again with `resume=True`."
             ) from None
 
     # -- from inputs to batches
@@ -172,7 +158,7 @@ class Loop:
                 return
             state = self.tracker.start(job)
             try:
-                source = tasks.open_input(job, self.spec, self.instances, self.options.read)
+                source = tasks.open_input(job, self.spec, self.instances, self.read)
             except ItemFailed as exc:
                 state.error = str(exc)
                 self.tracker.finish(state)

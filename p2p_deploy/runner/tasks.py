@@ -27,10 +27,10 @@ def check_instances(spec: ModelSpec, source: Path, instances: Path | None) -> No
     wanted = len(spec.inputs) > 1
     if wanted and instances is None:
         raise InputError(
-            f"{spec.name} looks at the edges of instances. Name the folder of instance maps with --instances DIR."
+            f"{spec.name} looks at the edges of instances. Name the folder of instance maps with `instances=DIR`."
         )
     if instances is not None and not wanted:
-        raise InputError(f"{spec.name} takes no instance maps; leave out --instances.")
+        raise InputError(f"{spec.name} takes no instance maps; leave out `instances`.")
     if instances is not None and instances.is_file() and not source.is_file():
         raise InputError(
             f"{instances} is one file, and {source} is several; expected the folder of their instance maps."

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p_deploy.errors import InputError, ItemFailed
+from p2p_deploy.options.run import Fit
 from p2p_deploy.runner.receptive_field import averages_over_the_picture, receptive_radius
 from p2p_deploy.spec import ModelSpec
 
-Fit = Literal["auto", "resize", "pad", "tile"]
 Size = tuple[int, int]
 # Pixels over which one tile's output fades into the next one's, at least, where the tile is wide enough.
 FEATHER = 16
@@ -76,11 +76,11 @@ class FitPlanner:
         if fit == "pad" and spec.fixed_size:
             height, width = spec.fixed_size
             raise InputError(
-                f"--fit pad is for models that take several sizes, and this one takes {height}x{width} only. Take "
-                "resize or tile, or export it with --dynamic."
+                f"`fit=pad` is for models that take several sizes, and this one takes {height}x{width} only. Take "
+                "resize or tile, or export it with `dynamic=True`."
             )
         if fit == "tile" and spec.input.kind != "image":
-            raise InputError("--fit tile is for pictures, and this model takes label maps. Take resize or pad.")
+            raise InputError("`fit=tile` is for pictures, and this model takes label maps. Take resize or pad.")
         self.spec = spec
         self.largest = largest
         self._admits = admits
@@ -121,7 +121,7 @@ class FitPlanner:
             if not self._auto:
                 raise ItemFailed(
                     f"A picture of {picture[0]}x{picture[1]} pixels, padded to {whole[0]}x{whole[1]}, does not fit "
-                    "into memory. Take --fit tile or auto."
+                    "into memory. Take `fit=tile` or auto."
                 )
         return self._tiles(picture, whole)
 

@@ -1,6 +1,6 @@
 """``NAME.plan.json``: what a TensorRT plan is, beside a plan that stays exactly as the builder wrote it.
 
-The plan carries no header of ours, so ``trtexec --loadEngine`` and Triton still load it.
+The plan carries no header of ours, so ``trtexec`` and Triton still load it.
 """
 
 from __future__ import annotations
@@ -195,10 +195,9 @@ def read_sidecar(plan: Path) -> PlanSidecar:
     except FileNotFoundError as exc:
         raise ModelFileError(
             f"{plan} has no sidecar {path.name} beside it, so nothing says which TensorRT it needs or which pixels it "
-            "wants. Copy the sidecar along with the plan, or make both again with: p2p export CKPT --trt"
+            "wants. Copy the sidecar along with the plan, or export both again, with `trt=True`."
         ) from exc
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SpecError) as exc:
         raise ModelFileError(
-            f"{path} is not the sidecar of a plan ({type(exc).__name__}: {exc}). Make both again with: "
-            "p2p export CKPT --trt"
+            f"{path} is not the sidecar of a plan ({type(exc).__name__}: {exc}). Export both again, with `trt=True`."
         ) from exc

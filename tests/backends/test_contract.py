@@ -9,6 +9,7 @@ from helpers.support import photo_crops, unet_spec
 import p2p_deploy
 from p2p_deploy.backends import BACKENDS, load
 from p2p_deploy.errors import DeviceError, Failed, ModelFileError
+from p2p_deploy.options import LoadOptions
 
 SIZE = 64
 MODELS = {"onnxruntime": ".onnx", "torch": ".pt"}
@@ -29,7 +30,7 @@ def expected(checkpoint):
 
 
 def test_every_backend_is_under_contract():
-    executing = {module for module, _, _ in BACKENDS.values()} - {
+    executing = {module for module, _ in BACKENDS.values()} - {
         "tensorrt"
     }  # under the same contract in test_tensorrt_run.py
     assert executing == set(MODELS)
@@ -93,7 +94,7 @@ def test_wrong_frames_are_refused_with_what_was_expected(model, frames):
 
 
 def test_a_batch_that_no_memory_can_hold_is_refused(model):
-    with pytest.raises(Failed, match="smaller --batch"):
+    with pytest.raises(Failed, match="smaller `batch`"):
         model.slots(1, 10**15)
 
 
@@ -111,8 +112,8 @@ def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(model, checkpoint, 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     path = exported.onnx if model.name == "onnxruntime" else checkpoint
-    with pytest.raises(DeviceError, match=r"cuda:0 was asked for.*--device cpu"):
-        load(path, device="cuda:0")
+    with pytest.raises(DeviceError, match=r"cuda:0 was asked for.*`device=cpu`"):
+        load(path, LoadOptions(device="cuda:0"))
 
 
 def test_load_is_public_and_names_what_it_expects(tmp_path):
@@ -121,14 +122,14 @@ def test_load_is_public_and_names_what_it_expects(tmp_path):
     with pytest.raises(ModelFileError, match="does not exist"):
         p2p_deploy.load(tmp_path / "model.onnx")
     with pytest.raises(DeviceError, match="expected auto, cpu or cuda:N"):
-        p2p_deploy.load(tmp_path / "model.onnx", device="tpu")
+        p2p_deploy.load(tmp_path / "model.onnx", LoadOptions(device="tpu"))
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
 def test_a_gpu_gives_the_same_pictures(suffix, checkpoint, exported, expected):
     try:
-        model = load({".onnx": exported.onnx, ".pt": checkpoint}[suffix], device="cuda:0")
+        model = load({".onnx": exported.onnx, ".pt": checkpoint}[suffix], LoadOptions(device="cuda:0"))
     except DeviceError as exc:
         pytest.skip(str(exc))
     with model:

@@ -10,7 +10,7 @@ from p2p_deploy import latents
 from p2p_deploy.backends import load
 from p2p_deploy.backends.tensorrt.preflight import rebuild, run_instead
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.spec.sidecar import read_sidecar
 
 CLASSES = 5
@@ -22,7 +22,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawing")
     spec = latent_spec(classes=CLASSES)
     save_checkpoint(folder / "small.pt", spec, drawing_generator(spec), {})
-    return {".pt": folder / "small.pt", ".onnx": export_checkpoint(folder / "small.pt", folder / "small.onnx").onnx}
+    return {".pt": folder / "small.pt", ".onnx": export(folder / "small.pt", folder / "small.onnx").onnx}
 
 
 @pytest.fixture(params=[".pt", ".onnx"])
@@ -89,5 +89,5 @@ def test_what_to_do_about_a_plan_is_to_sample(opened, tmp_path):
     spec = ON_GPU.with_changes(source_sha256="c0ffee" * 10 + "beef")
     opened(profiles=shapes, engine={"spec": spec}, sidecar={"spec": spec})[1].close()
     plan = tmp_path / "small.plan"
-    assert f"p2p sample {plan} OUT --rebuild" in rebuild(plan, read_sidecar(plan))
+    assert f"p2p sample {plan} OUT `rebuild=True`" in rebuild(plan, read_sidecar(plan))
     assert run_instead(plan, read_sidecar(plan)).endswith(f"p2p sample {tmp_path / 'small.onnx'} OUT")

@@ -7,6 +7,7 @@ import pytest
 from p2p_deploy.backends import load, onnxruntime
 from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError, SpecError
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec import METADATA_KEY
 
 
@@ -70,7 +71,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(monkeypatch, identity):
         runtime, "InferenceSession", lambda path, options, providers: real(path, options, ["CPUExecutionProvider"])
     )
     with pytest.raises(DeviceError, match=r"cuda:0 was asked for, but ONNX Runtime fell back to CPUExecutionProvider"):
-        load(identity, device="cuda:0")
+        load(identity, LoadOptions(device="cuda:0"))
 
 
 def test_a_gpu_beyond_the_last_is_an_error(monkeypatch, identity):
@@ -78,11 +79,11 @@ def test_a_gpu_beyond_the_last_is_an_error(monkeypatch, identity):
     monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime.cuda, "device_count", lambda: 1)
     with pytest.raises(DeviceError, match=r"cuda:7 was asked for, but there are 1 GPUs"):
-        load(identity, device="cuda:7")
+        load(identity, LoadOptions(device="cuda:7"))
 
 
 def test_the_number_of_threads_is_taken(identity):
-    with load(identity, threads=1) as model:
+    with load(identity, LoadOptions(threads=1)) as model:
         assert model.versions()["threads"] == "1"
 
 

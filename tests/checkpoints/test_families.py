@@ -7,11 +7,11 @@ import torch
 from helpers import layouts
 from helpers.support import ROOT
 
-from p2p_deploy.checkpoints.detection import Assumptions
 from p2p_deploy.checkpoints.families import recognise
 from p2p_deploy.checkpoints.foreign import _check_asked, _generator
 from p2p_deploy.checkpoints.reading import fold_spectral_norm, state_dict_of
 from p2p_deploy.errors import CheckpointError
+from p2p_deploy.options import Assumptions
 
 FIXTURES = ROOT / "tests" / "fixtures" / "checkpoints"
 GAN_UNET, GAN_RESNET = "PyTorch-GAN's pix2pix", "PyTorch-GAN's CycleGAN"
@@ -128,7 +128,7 @@ def test_of_a_whole_training_module_the_generator_is_taken_and_said():
 
 def test_of_two_generators_one_has_to_be_named():
     two = {f"{name}.{key}": shape for name in ("G_A", "G_B") for key, shape in layouts.resnet(2).items()}
-    with pytest.raises(CheckpointError, match=r"several generators \(G_A, G_B\).*--arch-part, .*such as G_A"):
+    with pytest.raises(CheckpointError, match=r"several generators \(G_A, G_B\).*`part`, .*such as G_A"):
         find(two)
     assert find(two, part="G_B")[0].arch_kwargs["n_blocks"] == 2
     nested = {name: {"model.1.weight": torch.zeros(1)} for name in ("G_A", "G_B")} | {"epoch": 1}
@@ -192,7 +192,7 @@ class TestConditions:
         assert [image.kind for image in found.inputs] == ["labels", "instances"][: 1 + edges]
         assert (found.inputs[0].classes, found.features) == (classes, features)
         assert found.inputs[0].dtype == ("uint8" if classes <= 256 else "int32")
-        assert any("--arch-labels" in said for said in found.assumed) == ("labels" not in assume)
+        assert any("`labels=" in said for said in found.assumed) == ("labels" not in assume)
 
     def test_one_or_three_channels_are_a_picture(self):
         for channels in (1, 3):
@@ -204,7 +204,7 @@ class TestConditions:
         "assume", [{"labels": 40}, {"labels": 20}, {"features": 36}, {"labels": 36, "edges": True}]
     )
     def test_what_does_not_add_up_is_refused(self, assume):
-        with pytest.raises(CheckpointError, match=r"its input has 36 channels.*do not add up.*--arch-labels"):
+        with pytest.raises(CheckpointError, match=r"its input has 36 channels.*do not add up.*`labels`"):
             find(layouts.resnet(downs=4, into=36), **assume)
 
     @pytest.mark.parametrize("table", [layouts.unet(into=6), layouts.unet(into=1, out=2), layouts.resnet(out=2)])
@@ -229,7 +229,7 @@ class TestConditions:
             _check_asked(found, Assumptions(**assume))
 
     def test_an_image_has_neither_edges_nor_features(self):
-        with pytest.raises(CheckpointError, match="--arch-labels 0 means an image"):
+        with pytest.raises(CheckpointError, match="`labels=0` means an image"):
             find(layouts.resnet(downs=4), labels=0, edges=True)
 
     def test_networks_without_biases_are_not_taken_for_pix2pixhd(self):
@@ -243,10 +243,10 @@ class TestConditions:
 
     def test_spades_upsampling_is_asked_for(self):
         found, _ = find(layouts.spade())
-        assert any("--arch-upsampling more" in said for said in found.assumed)
+        assert any("`upsampling=more`" in said for said in found.assumed)
         found, _ = find(layouts.spade(), upsampling="more")
         assert found.arch_kwargs["upsampling"] == "more"
-        assert not any("--arch-upsampling" in said for said in found.assumed)
+        assert not any("upsampling=" in said for said in found.assumed)
 
 
 OTHERS = {

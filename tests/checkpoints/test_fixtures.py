@@ -9,8 +9,9 @@ from helpers.support import ROOT
 
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.onnx import write_onnx
+from p2p_deploy.options import ExportOptions
 
 FIXTURES = ROOT / "tests" / "fixtures" / "checkpoints"
 FAMILIES = {
@@ -52,7 +53,7 @@ def test_gives_the_originals_answers_without_a_flag(owned, tmp_path):
     frames, expected = np.load(folder / "input_uint8_nhwc.npy"), np.load(folder / "expected_eval.npy")
     assert expected.std() > 0.1  # else anything would be near it
     size = frames.shape[1:3]
-    report = export_checkpoint(path, tmp_path / "x.onnx", ExportOptions(io="float32", sizes=(size,)))
+    report = export(path, tmp_path / "x.onnx", ExportOptions(io="float32", sizes=(size,)))
     assert report.family == FAMILIES[folder.name]
     values = np.ascontiguousarray(frames.transpose(0, 3, 1, 2) / np.float32(127.5) - 1, np.float32)
     with p2p_deploy.load(report.onnx) as model:
@@ -70,8 +71,8 @@ def test_with_the_images_own_statistics_too(tmp_path):
     frames, expected = np.load(folder / "input_uint8_nhwc.npy"), np.load(folder / "expected_batch_stats.npy")
     assert np.abs(expected - np.load(folder / "expected_eval.npy")).mean() > 0.1  # the two are different pictures
     options = ExportOptions(io="float32", norm_stats="instance")
-    report = export_checkpoint(folder / "latest_net_G.pth", tmp_path / "x.onnx", options)
-    assert any("--norm-stats running gives visibly different pictures" in warning for warning in report.warnings)
+    report = export(folder / "latest_net_G.pth", tmp_path / "x.onnx", options)
+    assert any("`norm_stats=running` gives visibly different pictures" in warning for warning in report.warnings)
     values = np.ascontiguousarray(frames.transpose(0, 3, 1, 2) / np.float32(127.5) - 1, np.float32)
     with p2p_deploy.load(report.onnx) as model:
         assert np.abs(model(values) - expected).max() <= 1e-3

@@ -126,7 +126,7 @@ class TestModels:
     def test_a_plan_whose_sidecar_is_missing(self, inputs, out, tmp_path):
         (tmp_path / "m.plan").write_bytes(b"plan")
         for arguments in (("run", tmp_path / "m.plan", inputs, out), ("info", tmp_path / "m.plan")):
-            assert_refused(p2p(*arguments), "no sidecar m.plan.json beside it", "p2p export CKPT --trt")
+            assert_refused(p2p(*arguments), "no sidecar m.plan.json beside it", "export both again, with --trt")
 
     def test_a_file_that_is_no_model(self, inputs, out, tmp_path):
         (tmp_path / "m.txt").write_text("x")
@@ -220,11 +220,13 @@ class TestArguments:
             ("export", "c.pt", "--size", "256"),
             ("export", "c.pt", "--trt", "--batch", "4,2,1"),
             ("export", "c.pt", "--trt", "--batch", "4"),
-            ("export", "c.pt", "--min-psnr", "nan"),
         ],
     )
     def test_what_cannot_be_parsed_is_named(self, arguments):
         assert f"Invalid value for '{arguments[-2]}': expected " in invoke(*arguments).stderr
+
+    def test_a_number_that_compares_with_nothing_is_named(self):
+        assert "Invalid value for '--min-psnr'" in invoke("export", "c.pt", "--min-psnr", "nan").stderr
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

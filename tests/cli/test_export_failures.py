@@ -219,10 +219,10 @@ class TestPlaces:
     [
         (("--force",), "--force only concerns a plan, and none is built: add --trt or leave it out."),
         (("--batch", "1,2,4"), "--batch only concerns"),
-        (("--trt-flavour", "auto"), "--trt-flavour only concerns"),
+        (("--trt-flavour", "rtx"), "--trt-flavour only concerns"),
         (("--timing-cache", "x", "--targets", "sm89"), "--targets, --timing-cache only concern a plan"),
         (("--workspace-gib", 1, "--optimization-level", 0), "--workspace-gib, --optimization-level only"),
-        (("--version-compatible", "--hardware-compatible", "none"), "leave them out"),
+        (("--version-compatible", "--hardware-compatible", "same-cc"), "leave them out"),
     ],
 )
 def test_options_of_plans_are_refused_where_none_is_built(checkpoint, options, words, tmp_path):

@@ -51,7 +51,7 @@ def test_trust_is_asked_for_before_a_plan_is_built_again(tmp_path, inputs, gpu, 
     plan = stale(tmp_path)
     before = plan.read_bytes()
     result = invoke("run", plan, inputs, tmp_path / "out", "--rebuild")
-    assert_refused(result, "carries code", "pass --trust-plan")
+    assert_refused(result, "carries code", "say --trust-plan")
     assert (rebuilt, plan.read_bytes()) == ([], before)
     result = invoke("run", plan, inputs, tmp_path / "out", "--rebuild", "--trust-plan")
     assert result.returncode == 0, result.stderr
@@ -77,7 +77,7 @@ def test_a_plan_for_rtx_is_run_without_being_trusted(tmp_path, inputs, gpu):
 def test_bench_runs_a_plan_only_when_it_is_trusted(tmp_path, gpu, identity):
     plan = write_plan(tmp_path, **CODE)
     times = ("--batch", 1, "--warmup-ms", 0, "--duration-s", 0, "--json")
-    assert_refused(invoke("bench", plan, *times), "pass --trust-plan")
+    assert_refused(invoke("bench", plan, *times), "say --trust-plan")
     result = invoke("bench", plan, identity, *times, "--trust-plan")
     assert result.returncode == 0, result.stderr
     assert [entry["backend"] for entry in json.loads(result.stdout)["results"]] == ["tensorrt", "onnxruntime"]
@@ -87,7 +87,7 @@ def test_bench_runs_a_plan_only_when_it_is_trusted(tmp_path, gpu, identity):
 
 def test_verify_runs_a_plan_only_when_it_is_trusted(tmp_path, gpu, checkpoint):
     plan = write_plan(tmp_path, **CODE)
-    assert_refused(invoke("verify", plan, "--against", checkpoint), "pass --trust-plan")
+    assert_refused(invoke("verify", plan, "--against", checkpoint), "say --trust-plan")
     result = invoke("verify", plan, "--against", checkpoint, "--trust-plan")
     assert_refused(result, "does not give the checkpoint's pictures")  # but negatives
     assert gpu.host_code_allowed is True

@@ -9,9 +9,10 @@ from helpers.support import assert_refused, drawing_generator, invoke, latent_sp
 import p2p_deploy
 from p2p_deploy import latents, sampling
 from p2p_deploy.checkpoints import save_checkpoint
-from p2p_deploy.errors import Failed, InputError
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.errors import Failed, InputError, OptionError
+from p2p_deploy.exporter.export import export
 from p2p_deploy.media.image.files import ImageSink, read_image
+from p2p_deploy.options import ExportOptions
 from p2p_deploy.spec import ImageSpec
 
 CLASSES = 5
@@ -24,7 +25,7 @@ def folder(tmp_path_factory):
     for name, classes in (("gan", 0), ("cgan", CLASSES)):
         spec = latent_spec(classes=classes).with_changes(name=name)
         save_checkpoint(folder / f"{name}.pt", spec, drawing_generator(spec), {"classes": [*"abcde"][:classes]})
-        export_checkpoint(folder / f"{name}.pt", folder / f"{name}.onnx", ExportOptions(trt=bool(classes)))
+        export(folder / f"{name}.pt", folder / f"{name}.onnx", ExportOptions(trt=bool(classes)))
     return folder
 
 
@@ -72,7 +73,7 @@ class TestFiles:
         assert np.abs(torch - onnx).max() <= 1
 
     def test_values_become_the_same_pictures(self, folder, tmp_path):
-        export_checkpoint(folder / "gan.pt", tmp_path / "values.onnx", ExportOptions(io="float32"))
+        export(folder / "gan.pt", tmp_path / "values.onnx", ExportOptions(io="float32"))
         sample(tmp_path / "values.onnx", tmp_path / "values", "-n", 9)
         sample(folder / "gan.onnx", tmp_path / "bytes", "-n", 9)
         values, expected = (pictures(tmp_path / name).astype(int) for name in ("values", "bytes"))
@@ -180,9 +181,9 @@ class TestRefusals:
 
     def test_the_library_refuses_too(self, folder, tmp_path):
         with p2p_deploy.load(folder / "cgan.onnx") as model:
-            for count, label in ((0, None), (1, -1), (1, CLASSES)):
-                with pytest.raises(InputError):
-                    sampling.sample_files(model, tmp_path / "out", count, label=label)
+            for options in ({"count": 0}, {"label": -1}, {"label": CLASSES}):
+                with pytest.raises((OptionError, InputError)):
+                    p2p_deploy.sample(model, tmp_path / "out", p2p_deploy.SampleOptions(**options))
         assert not (tmp_path / "out").exists()
 
 
@@ -243,7 +244,7 @@ class TestOtherCommands:
     def test_every_class_is_judged(self, tmp_path):
         spec = latent_spec(classes=100)
         save_checkpoint(tmp_path / "many.pt", spec, drawing_generator(spec), {})
-        report = export_checkpoint(tmp_path / "many.pt", tmp_path / "many.onnx")
+        report = export(tmp_path / "many.pt", tmp_path / "many.onnx")
         assert report.quality.images == 100
 
 

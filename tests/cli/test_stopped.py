@@ -24,7 +24,7 @@ from helpers.support import (
 
 from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.checkpoints import load_checkpoint
-from p2p_deploy.cli._options import sigterm_as_ctrl_c
+from p2p_deploy.cli._output import sigterm_as_ctrl_c
 from p2p_deploy.errors import MissingDependency
 from p2p_deploy.media.image.files import encode_image, read_image
 
@@ -188,13 +188,13 @@ class TestCtrlC:
         assert not report.parent.exists()
 
     def test_an_import_that_was_interrupted_is_no_package_that_is_missing(self, exported, tmp_path, monkeypatch):
-        def interrupted(*, device):
+        def interrupted():
             try:
                 raise KeyboardInterrupt
             except KeyboardInterrupt as exc:
                 raise MissingDependency("initialization failed") from exc
 
-        monkeypatch.setattr("p2p_deploy.backends.onnxruntime.OnnxRuntimeOptions", interrupted)
+        monkeypatch.setattr("p2p_deploy.backends.onnxruntime.import_runtime", interrupted)
         result = invoke("bench", exported.onnx)
         assert (result.returncode, result.stderr) == (130, "stopped by Ctrl-C.\n")
 

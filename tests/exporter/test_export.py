@@ -15,17 +15,18 @@ from helpers.plans import pretend_gpu
 from helpers.support import ROOT, leftovers, photo_crops, unet_spec, varied_generator, write_images
 
 import p2p_deploy
-from p2p_deploy.backends.tensorrt.preflight import TensorRTOptions, check_plan
+from p2p_deploy.backends.tensorrt.preflight import check_plan
 from p2p_deploy.checkpoints import load_checkpoint, save_checkpoint
 from p2p_deploy.errors import CheckpointError, ExportError, InputError, ModelFileError, OutputError, SpecError
-from p2p_deploy.exporter import export, quality
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter import export as exporting, quality
+from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.precision import with_instance_statistics
 from p2p_deploy.exporter.tensorrt.rebuild import rebuild_plan
-from p2p_deploy.exporter.verify import verify_model
+from p2p_deploy.exporter.verify import verify
 from p2p_deploy.files import sha256
 from p2p_deploy.generators import build_generator
 from p2p_deploy.generators.frame_model import FrameModel
+from p2p_deploy.options import ExportOptions, LoadOptions
 from p2p_deploy.pixels import to_values
 from p2p_deploy.spec import METADATA_KEY, PRECISION_KEY, QUALITY_KEY, ModelSpec
 from p2p_deploy.spec.sidecar import read_sidecar
@@ -81,24 +82,24 @@ class TestOnnx:
         assert not re.search(rb"/[a-z0-9_.-]+/[a-z0-9_.-]+\.py", exported.onnx.read_bytes())
 
     def test_the_same_checkpoint_gives_the_same_bytes(self, checkpoint, exported, tmp_path):
-        again = export_checkpoint(checkpoint, tmp_path / "again.onnx")
+        again = export(checkpoint, tmp_path / "again.onnx")
         assert again.onnx.read_bytes() == exported.onnx.read_bytes()
 
     @pytest.mark.parametrize("size", [(64, 96), (32, 128)])
     def test_another_size_can_be_asked_for(self, checkpoint, tmp_path, size):
-        report = export_checkpoint(checkpoint, tmp_path / "wide.onnx", ExportOptions(sizes=(size,)))
+        report = export(checkpoint, tmp_path / "wide.onnx", ExportOptions(sizes=(size,)))
         assert report.quality.max_levels <= 1
         with p2p_deploy.load(report.onnx) as model:
             assert model(np.zeros((1, *size, 3), np.uint8)).shape == (1, *size, 3)
 
     def test_a_size_that_does_not_suit_is_refused(self, checkpoint, tmp_path):
         with pytest.raises(SpecError, match="multiples of 32"):
-            export_checkpoint(checkpoint, tmp_path / "odd.onnx", ExportOptions(sizes=((60, 64),)))
+            export(checkpoint, tmp_path / "odd.onnx", ExportOptions(sizes=((60, 64),)))
 
     def test_grey_inputs(self, tmp_path):
         spec = unet_spec(in_channels=1)
         save_checkpoint(tmp_path / "grey.pt", spec, varied_generator(spec), {})
-        report = export_checkpoint(tmp_path / "grey.pt", tmp_path / "grey.onnx")
+        report = export(tmp_path / "grey.pt", tmp_path / "grey.onnx")
         assert report.quality.max_levels <= 1
         with p2p_deploy.load(report.onnx) as model:
             assert model(photo_crops(2, 64, 1)).shape == (2, 64, 64, 3)
@@ -131,24 +132,24 @@ class TestPlan:
 
 class TestGate:
     def test_an_onnx_that_differs_is_not_left_behind(self, checkpoint, tmp_path, monkeypatch):
-        real = export.write_onnx
+        real = exporting.write_onnx
 
         def slightly_wrong(generator, spec, path, *precision):
             weights = varied_generator(load_checkpoint(checkpoint).spec, seed=1)
             real(weights, spec, path, *precision)
 
-        monkeypatch.setattr(export, "write_onnx", slightly_wrong)
+        monkeypatch.setattr(exporting, "write_onnx", slightly_wrong)
         with pytest.raises(ExportError, match=r"does not give the checkpoint's pictures: max \d+.*Nothing was written"):
-            export_checkpoint(checkpoint, tmp_path / "x.onnx")
+            export(checkpoint, tmp_path / "x.onnx")
         assert not list(tmp_path.iterdir())
 
     def test_a_failing_builder_leaves_nothing_behind(self, checkpoint, tmp_path, monkeypatch):
         def fail(*args, **kwargs):
             raise ExportError("the builder gave up")
 
-        monkeypatch.setattr(export, "build_plan", fail)
+        monkeypatch.setattr(exporting, "build_plan", fail)
         with pytest.raises(ExportError, match="gave up"):
-            export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(trt=True))
+            export(checkpoint, tmp_path / "x.onnx", ExportOptions(trt=True))
         assert not list(tmp_path.iterdir())
 
     def test_a_checkpoint_that_gives_nan_is_refused(self, tmp_path):
@@ -158,7 +159,7 @@ class TestGate:
             generator.downs[0].conv.weight[0, 0, 0, 0] = float("nan")
         save_checkpoint(tmp_path / "nan.pt", spec, generator, {})
         with pytest.raises(ExportError, match=r"checkpoint itself gives \d+ values that are NaN or infinite"):
-            export_checkpoint(tmp_path / "nan.pt", tmp_path / "x.onnx")
+            export(tmp_path / "nan.pt", tmp_path / "x.onnx")
         assert not (tmp_path / "x.onnx").exists()
 
     def test_a_network_of_one_colour_is_warned_of(self, exported, tmp_path):
@@ -168,7 +169,7 @@ class TestGate:
         with torch.no_grad():
             generator.ups[0].conv.weight.zero_()
         save_checkpoint(tmp_path / "flat.pt", spec, generator, {})
-        report = export_checkpoint(tmp_path / "flat.pt", tmp_path / "flat.onnx")
+        report = export(tmp_path / "flat.pt", tmp_path / "flat.onnx")
         assert any("almost one colour" in warning for warning in report.warnings)
 
     def test_the_comparison_measures_what_it_says(self):
@@ -204,26 +205,26 @@ class TestGate:
     def test_images_of_ones_own_can_be_checked_with(self, checkpoint, tmp_path):
         write_images(tmp_path / "mine", photo_crops(3, 80))
         options = ExportOptions(check=tmp_path / "mine")
-        assert export_checkpoint(checkpoint, tmp_path / "x.onnx", options).quality.images == 3
+        assert export(checkpoint, tmp_path / "x.onnx", options).quality.images == 3
         (tmp_path / "mine" / "bad.png").write_text("no image")
         with pytest.raises(InputError, match=r"check with cannot be used: .*bad\.png"):
-            export_checkpoint(checkpoint, tmp_path / "y.onnx", options)
+            export(checkpoint, tmp_path / "y.onnx", options)
         with pytest.raises(InputError, match="holds no images to check with"):
-            export_checkpoint(checkpoint, tmp_path / "y.onnx", ExportOptions(check=tmp_path / "none"))
+            export(checkpoint, tmp_path / "y.onnx", ExportOptions(check=tmp_path / "none"))
 
     def test_a_half_that_is_not_good_enough_is_not_written(self, checkpoint, tmp_path):
-        with pytest.raises(ExportError, match=r"expected at least 200 dB.*--precision auto"):
-            export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(precision="fp16", min_psnr=200))
+        with pytest.raises(ExportError, match=r"expected at least 200 dB.*`precision=auto`"):
+            export(checkpoint, tmp_path / "x.onnx", ExportOptions(precision="fp16", min_psnr=200))
         assert not list(tmp_path.iterdir())
 
 
 class TestNormStatistics:
     def test_instance_statistics_are_exported_and_the_difference_is_said(self, checkpoint, tmp_path):
-        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(norm_stats="instance"))
+        report = export(checkpoint, tmp_path / "x.onnx", ExportOptions(norm_stats="instance"))
         assert report.spec.norm_stats == "instance"
         assert report.quality.max_levels <= 1
         assert report.other_statistics > 2
-        assert any("--norm-stats running gives visibly different" in warning for warning in report.warnings)
+        assert any("`norm_stats=running` gives visibly different" in warning for warning in report.warnings)
         network = with_instance_statistics(load_checkpoint(checkpoint).generator)
         frames = photo_crops(3, 64)
         with torch.no_grad():
@@ -238,15 +239,15 @@ class TestNormStatistics:
         spec = unet_spec().with_changes(arch_kwargs={"num_downs": 5, "ngf": 4, "norm": "instance"})
         save_checkpoint(tmp_path / "x.pt", spec, build_generator(spec.arch, spec.arch_kwargs), {})
         with pytest.raises(ExportError, match="has no BatchNorm"):
-            export_checkpoint(tmp_path / "x.pt", tmp_path / "x.onnx", ExportOptions(norm_stats="instance"))
-        assert export_checkpoint(tmp_path / "x.pt", tmp_path / "x.onnx").other_statistics is None
+            export(tmp_path / "x.pt", tmp_path / "x.onnx", ExportOptions(norm_stats="instance"))
+        assert export(tmp_path / "x.pt", tmp_path / "x.onnx").other_statistics is None
 
 
 class TestValues:
     @pytest.mark.parametrize("dynamic", [False, True])
     def test_float32_artefacts_give_the_networks_own_values(self, checkpoint, dynamic, tmp_path):
         options = ExportOptions(io="float32", dynamic=dynamic, trt=not dynamic)
-        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", options)
+        report = export(checkpoint, tmp_path / "x.onnx", options)
         assert report.quality.max_levels <= 1
         frames = photo_crops(4, 64)
         values = to_values(frames, (-1, 1))
@@ -256,7 +257,7 @@ class TestValues:
             np.testing.assert_allclose(model(values), expected, atol=1e-4)
             if dynamic:
                 assert model(np.zeros((3, 3, 32, 96), np.float32)).shape == (3, 3, 32, 96)
-            found = verify_model(model, checkpoint, check=None, min_psnr=40)
+            found = verify(model, checkpoint)
         assert found.failure is None
         if report.plan:
             sidecar = read_sidecar(report.plan.plan)
@@ -267,10 +268,10 @@ class TestValues:
 class TestShapes:
     def test_several_fixed_sizes_are_refused(self, checkpoint, tmp_path):
         with pytest.raises(ExportError, match="2 sizes were asked for"):
-            export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(sizes=((64, 64), (96, 96))))
+            export(checkpoint, tmp_path / "x.onnx", ExportOptions(sizes=((64, 64), (96, 96))))
 
     def test_a_plan_in_float32_is_built_from_the_onnx_file_itself(self, checkpoint, tmp_path):
-        report = export_checkpoint(checkpoint, tmp_path / "x.onnx", ExportOptions(trt=True, precision="fp32"))
+        report = export(checkpoint, tmp_path / "x.onnx", ExportOptions(trt=True, precision="fp32"))
         assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "x.plan", "x.plan.json"}
         assert report.plan.precision.half_share == 0
         sidecar = read_sidecar(report.plan.plan)
@@ -288,7 +289,7 @@ class TestRebuild:
         code = (
             "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnxscript', 'onnxruntime']))\n"
             "from pathlib import Path\n"
-            "from p2p_deploy.export.rebuild import rebuild_plan\n"
+            "from p2p_deploy.exporter.tensorrt.rebuild import rebuild_plan\n"
             "rebuild_plan(Path(sys.argv[1]))\n"
         )
         subprocess.run([sys.executable, "-c", code, str(plan)], check=True, cwd=ROOT, timeout=120)
@@ -298,7 +299,7 @@ class TestRebuild:
         assert (new.profiles, new.spec, new.source_onnx_sha256) == (old.profiles, old.spec, old.source_onnx_sha256)
         assert new.precision["half_share"] == 1
         pretend_gpu(monkeypatch)
-        assert check_plan(plan, TensorRTOptions()).data == plan.read_bytes()
+        assert check_plan(plan, LoadOptions()).data == plan.read_bytes()
 
     @pytest.mark.parametrize(
         ("asked", "here", "built"),
@@ -311,7 +312,7 @@ class TestRebuild:
         replace(read_sidecar(exported.plan.plan), targets=asked).save(plan)
         pretend_gpu(monkeypatch, capability=here)
         assert rebuild_plan(plan).targets == built
-        assert check_plan(plan, TensorRTOptions())
+        assert check_plan(plan, LoadOptions())
 
     def test_an_onnx_file_that_was_altered_builds_nothing(self, exported, tmp_path):
         for path in (exported.plan.plan, exported.plan.sidecar, exported.plan.onnx):
@@ -331,7 +332,7 @@ class TestRebuild:
 class TestVerify:
     def test_holds_an_artefact_against_its_checkpoint(self, exported, checkpoint):
         with p2p_deploy.load(exported.onnx) as model:
-            found = verify_model(model, checkpoint, check=None, min_psnr=40)
+            found = verify(model, checkpoint)
         assert found.failure is None
         assert found.same_checkpoint
         assert found.quality.max_levels <= 1
@@ -340,7 +341,7 @@ class TestVerify:
         spec = unet_spec()
         save_checkpoint(tmp_path / "other.pt", spec, varied_generator(spec, seed=3), {})
         with p2p_deploy.load(exported.onnx) as model:
-            found = verify_model(model, tmp_path / "other.pt", check=None, min_psnr=40)
+            found = verify(model, tmp_path / "other.pt")
         assert "expected at most 1 grey level" in found.failure
         assert not found.same_checkpoint
 
@@ -349,15 +350,15 @@ class TestFiles:
     def test_existing_files_are_refused_unless_they_may_be_replaced(self, checkpoint, tmp_path):
         (tmp_path / "x.onnx").write_text("precious")
         with pytest.raises(OutputError, match=r"x\.onnx exists already"):
-            export_checkpoint(checkpoint, tmp_path / "x.onnx")
+            export(checkpoint, tmp_path / "x.onnx")
         assert (tmp_path / "x.onnx").read_text() == "precious"
-        export_checkpoint(checkpoint, tmp_path / "x.onnx", overwrite=True)
+        export(checkpoint, tmp_path / "x.onnx", ExportOptions(overwrite=True))
         assert not leftovers(tmp_path)
 
     def test_what_is_no_checkpoint_is_refused(self, tmp_path):
         (tmp_path / "x.pt").write_bytes(b"not a checkpoint")
         with pytest.raises(CheckpointError, match=r"x\.pt"):
-            export_checkpoint(tmp_path / "x.pt", tmp_path / "x.onnx")
+            export(tmp_path / "x.pt", tmp_path / "x.onnx")
 
     def test_a_plan_that_is_copied_away_still_matches_its_sidecar(self, exported, tmp_path):
         shutil.copy(exported.plan.plan, tmp_path / "moved.plan")

@@ -103,9 +103,9 @@ def test_two_processes_two_folders_and_two_hash_seeds_give_the_same_bytes(checkp
         targets = [tmp_path / f"{precision}-{seed}.onnx" for precision in ("fp32", "fp16")]
         code = (
             "import sys\n"
-            "from p2p_deploy.export.exporter import ExportOptions, export_checkpoint\n"
+            "from p2p_deploy import ExportOptions, export\n"
             "for precision, target in zip(('fp32', 'fp16'), sys.argv[2:]):\n"
-            "    export_checkpoint(sys.argv[1], target, ExportOptions(precision=precision))\n"
+            "    export(sys.argv[1], target, ExportOptions(precision=precision))\n"
         )
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(place)}
         command = [sys.executable, "-c", code, checkpoint, *targets]

@@ -174,7 +174,7 @@ class TestChoice:
     def test_an_overflow_is_refused_with_the_layers_name(self):
         spec, generator = overflowing()
         tried = self.judged(generator, spec, "fp16")
-        with pytest.raises(ExportError, match=r"fp16 .*NaN or infinite, first in downs\.1\.conv.*--precision auto"):
+        with pytest.raises(ExportError, match=r"fp16 .*NaN or infinite, first in downs\.1\.conv.*`precision=auto`"):
             candidates.take(tried)
 
     def test_auto_lands_on_what_passes(self):

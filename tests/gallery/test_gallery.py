@@ -24,6 +24,7 @@ from p2p_deploy.errors import InputError, OutputError
 from p2p_deploy.gallery import write_gallery
 from p2p_deploy.gallery.account import read_account
 from p2p_deploy.media.image import files
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
 HOSTILE = ('"><script>alert(1)</script>.png', "new\nline.png", "not-utf8-\udcff.png", "$style ' & &lt; \u202e.png")
@@ -112,7 +113,7 @@ def test_a_real_run_gets_a_page_with_its_pictures_its_figures_and_its_failures(t
     write_images(source, photo_crops(3, 40))
     make_clip(source / "clip.mp4", photo_crops(9, 64))
     (source / "broken.jpg").write_bytes(b"no picture")
-    with p2p_deploy.load(write_identity(tmp_path / "m.onnx"), device="cpu") as model:
+    with p2p_deploy.load(write_identity(tmp_path / "m.onnx"), LoadOptions(device="cpu")) as model:
         summary = p2p_deploy.run(model, source, tmp_path / "out")
         page = opened(source, tmp_path / "out", spec=model.spec)
     assert page.names == ["000.png", "001.png", "002.png", "clip.mp4"]

@@ -13,9 +13,9 @@ from p2p_deploy.exporter.precision import at_precision, multiply_accumulates
 from p2p_deploy.exporter.reference import make_reference
 from p2p_deploy.exporter.tensorrt.builder import build_plan
 from p2p_deploy.exporter.tensorrt.flavours import find_flavour
-from p2p_deploy.exporter.tensorrt.options import BuildOptions
 from p2p_deploy.generators import MLP, build_generator
 from p2p_deploy.generators.frame_model import FrameModel
+from p2p_deploy.options.export import BuildOptions
 from p2p_deploy.spec.sidecar import Profile
 
 
@@ -122,7 +122,7 @@ def test_a_plan_is_built_and_says_how_much_of_it_is_half(tmp_path, classes, prec
     generator = drawing_generator(spec)
     write_onnx(generator, spec, tmp_path / "g.onnx", precision)
     profile = Profile((1, 3, 4), (12, 12, 12), (12, 12, 12))
-    built = build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", BuildOptions((profile,)), find_flavour("rtx"))
+    built = build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", BuildOptions(profiles=(profile,)), find_flavour("rtx"))
     assert built.profiles == (profile,)
     report = built.precision
     assert report.macs == sum(multiply_accumulates(generator, torch.zeros(3, 8 + classes)).values())

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper
 
 from p2p_deploy.exporter.tensorrt.builder import build_plan
 from p2p_deploy.exporter.tensorrt.flavours import find_flavour
-from p2p_deploy.exporter.tensorrt.options import BuildOptions
+from p2p_deploy.options.export import BuildOptions
 from p2p_deploy.spec.sidecar import Profile
 
 ELEMENT = {"half": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16, "float": TensorProto.FLOAT}
@@ -46,7 +46,7 @@ def write_graph(path, *, kinds=("half", "half"), size=("height", "width"), batch
 
 def build(path, *profiles, on_progress=lambda *step: None, flavour=None, **options):
     """Build beside the ONNX file."""
-    chosen = BuildOptions(profiles or (ANY,), **options)
+    chosen = BuildOptions(profiles=profiles or (ANY,), **options)
     return build_plan(path, path.with_suffix(".plan"), chosen, flavour or find_flavour("rtx"), on_progress)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import p2p_deploy
 from helpers.support import photo_crops, write_images
-from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.media.image import maps
 from p2p_deploy.spec import ModelSpec
 from trainers.labelled import Labelled, find_held_out
@@ -77,7 +77,7 @@ def assert_learns(trainer, data: Path, tmp_path: Path, options, share: float) ->
     shuffled = held_out_l1(trainer, data, tmp_path / "shuffled", options)
     assert learnt < share * untrained
     assert learnt < share * shuffled
-    report = export_checkpoint(tmp_path / "run" / "ckpt.pt", tmp_path / "learnt.onnx")
+    report = export(tmp_path / "run" / "ckpt.pt", tmp_path / "learnt.onnx")
     given, pictures = held_out_batch(data, trainer.make_spec(options))
     with p2p_deploy.load(report.onnx) as model:
         assert abs(np.abs(model(*given).astype(int) - pictures).mean() - learnt) < 0.5

@@ -59,14 +59,6 @@ def test_links_between_documents_lead_somewhere():
             assert (ROOT / name).parent.joinpath(target).exists(), f"{name}: {target}"
 
 
-def test_the_public_names_are_these():
-    assert sorted(p2p_deploy.__all__) == ["ImageSpec", "ModelSpec", "P2PError", "__version__", "load", "run"]
-    for name in p2p_deploy.__all__:
-        assert getattr(p2p_deploy, name)
-    with pytest.raises(AttributeError, match="no_such_name"):
-        p2p_deploy.no_such_name  # noqa: B018
-
-
 def test_the_tree_of_exceptions_is_drawn_as_it_is():
     drawn = re.findall(r"[├└]── (\w+)", errors.__doc__)
     defined = [

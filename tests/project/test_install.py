@@ -60,5 +60,5 @@ def test_works_without_torch_and_onnx(environment, tmp_path):
     assert result.returncode == 1
     assert "pip install 'p2p-deploy[export]'" in result.stderr
     assert "ok  ONNX Runtime" in run(p2p, "doctor", cwd=tmp_path).stdout
-    for module in ("backends.onnxruntime", "bench", "cli.demo"):
+    for module in ("backends.onnxruntime", "benchmark", "cli.demo"):
         assert run(environment / "python", "-c", f"import p2p_deploy.{module}", cwd=tmp_path).returncode == 0

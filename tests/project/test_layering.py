@@ -10,8 +10,9 @@ from helpers.support import ROOT
 # Each module may import from the rows above its own, and from its own package.
 LAYERS = (
     ("errors",),
-    ("files", "machine", "options", "reports"),
+    ("files", "machine", "reports"),
     ("spec",),
+    ("options",),
     ("pixels", "latents"),
     ("generators", "media"),
     ("checkpoints",),

@@ -8,6 +8,7 @@ from helpers.support import imwrite, photo_crops, write_images
 import p2p_deploy
 from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.media.image.files import DEPTH_LOST
+from p2p_deploy.options import RunOptions
 from p2p_deploy.pixels import to_depth
 
 
@@ -53,7 +54,7 @@ def test_a_network_that_breaks_fails_its_picture_alone(model, tmp_path, monkeypa
         slot.output[1, 0, 5, 5] = np.nan
 
     monkeypatch.setattr(model, "submit", breaking)
-    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=3)
+    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=3))
     assert (summary.done, summary.failed) == (2, 1)
     assert summary.errors[0][0] == "001.png"
     assert "NaN or infinite" in summary.errors[0][1]

@@ -8,8 +8,7 @@ from helpers.support import place
 
 from p2p_deploy.errors import InputError, ItemFailed, OutputError
 from p2p_deploy.media import open_source
-from p2p_deploy.runner import discovery
-from p2p_deploy.runner import output_names as naming
+from p2p_deploy.runner import discovery, output_names as naming
 from p2p_deploy.runner.discovery import Pattern, split_pattern
 from p2p_deploy.runner.jobs import plan_jobs
 

@@ -15,6 +15,7 @@ from p2p_deploy.backends.base import Model
 from p2p_deploy.errors import Failed, InputError, OutOfMemory
 from p2p_deploy.media.image import files as image_files
 from p2p_deploy.media.image.files import encode_image, read_image
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import device, scheduler, threads
 from p2p_deploy.runner.receptive_field import receptive_radius
 from p2p_deploy.runner.tiling import FitPlan, FitPlanner, TileBlender, cut
@@ -71,7 +72,7 @@ class TestLayouts:
             covered[top : top + layout.size[0], left : left + layout.size[1]] = True
         assert covered.all()
 
-    @pytest.mark.parametrize(("fit", "fixed", "words"), [("pad", True, "--dynamic"), ("pad", True, "64x64")])
+    @pytest.mark.parametrize(("fit", "fixed", "words"), [("pad", True, "dynamic=True"), ("pad", True, "64x64")])
     def test_what_a_model_cannot_do_is_refused(self, fit, fixed, words):
         with pytest.raises(InputError, match=words):
             any_size(spec_of(fixed=fixed), fit)
@@ -189,7 +190,7 @@ class TestRuns:
             path.write_bytes(encode_image(image, ".png"))
             expected[path.name] = 255 - image
         model = Plain(spec_of())
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         assert (summary.done, summary.failed) == (270, 30)
         for name, image in expected.items():
             np.testing.assert_array_equal(read_image(tmp_path / "out" / name)[0], image)
@@ -199,14 +200,14 @@ class TestRuns:
         for size in (32, 48):
             write_images(tmp_path / "in" / str(size), photo_crops(8, size))
         model = Plain(spec_of())
-        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4, recursive=True)
+        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4, recursive=True))
         assert sorted(model.batches) == [(4, (32, 32))] * 2 + [(4, (48, 48))] * 2
 
     def test_tiles_through_a_run(self, tmp_path):
         pictures = photo_crops(3, 150)
         write_images(tmp_path / "in", pictures)
         model = Plain(spec_of(arch="identity", fixed=True))
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", fit="tile")
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(fit="tile"))
         assert summary.done == summary.frames == 3
         for index, picture in enumerate(pictures):
             np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{index:03d}.png")[0], 255 - picture)
@@ -216,7 +217,7 @@ class TestRuns:
         pictures = photo_crops(12, 64)
         write_images(tmp_path / "in", pictures)
         model = Plain(spec_of(fixed=True), memory=3 * 64 * 64)
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=8)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=8))
         assert summary.done == 12
         assert max(count for count, _ in model.batches) <= 3
         assert summary.batch <= 4
@@ -227,7 +228,7 @@ class TestRuns:
         pictures = photo_crops(3, 256)
         write_images(tmp_path / "in", pictures)
         model = Plain(spec_of(), memory=100 * 100)
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=2))
         assert summary.done == 3
         for index, picture in enumerate(pictures):
             np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{index:03d}.png")[0], 255 - picture)
@@ -246,7 +247,7 @@ class TestRuns:
         slow, quick = (Plain(spec_of(fixed=True), lambda image: image) for _ in range(2))
         real = slow.submit
         slow.submit = lambda slot: (threading.Event().wait(0.02), real(slot))[1]
-        summary = p2p_deploy.run([slow, quick], tmp_path / "in", tmp_path / "out", batch=2)
+        summary = p2p_deploy.run([slow, quick], tmp_path / "in", tmp_path / "out", RunOptions(batch=2))
         assert summary.complete
         assert len(summary.infer_seconds) == 2
         assert 0 < len(slow.batches) < len(quick.batches)
@@ -257,7 +258,9 @@ class TestRuns:
     def test_fail_fast_stops_at_the_first_failure(self, tmp_path):
         write_images(tmp_path / "in", photo_crops(60, 32))
         (tmp_path / "in" / "003.png").write_text("broken")
-        summary = p2p_deploy.run(Plain(spec_of()), tmp_path / "in", tmp_path / "out", batch=2, fail_fast=True)
+        summary = p2p_deploy.run(
+            Plain(spec_of()), tmp_path / "in", tmp_path / "out", RunOptions(batch=2, fail_fast=True)
+        )
         assert summary.failed == 1
         assert 0 < summary.done < 59
         assert not summary.complete
@@ -310,10 +313,10 @@ def test_threads_that_give_way_have_a_lower_priority_and_so_have_those_they_star
         threading.Thread(target=lambda: inner.put(nice())).start()
         return nice(), inner.get(timeout=10)
 
-    def ask(threads):
+    def ask(workers):
         group = threads.TaskGroup(8, lambda group: None, inbox)
         for index in range(8):
-            threads.do(group, index, threads.DECODING, nice_inside)
+            workers.do(group, index, threads.DECODING, nice_inside)
         return inbox.get(timeout=10).outcomes
 
     assert ask(pool) == [(nice(), nice())] * 8

@@ -19,6 +19,7 @@ from p2p_deploy.errors import Failed, ItemFailed
 from p2p_deploy.media.image.files import ImageSink, read_image
 from p2p_deploy.media.video.sink import VideoSink
 from p2p_deploy.media.video.source import VideoSource
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import tasks
 
 pytestmark = pytest.mark.timeout(60)
@@ -94,7 +95,7 @@ class TestInjectedFailures:
     @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "infer"])
     def test_an_item_that_fails_is_recorded_and_the_rest_goes_on(self, model, kind, stage, tmp_path, monkeypatch):
         inject(monkeypatch, stage, kind, ItemFailed("this one cannot be done"))
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         assert summary.failed == 1
         assert summary.done == (0 if kind == "clip" else 29)
         failed = [line for line in by_input(tmp_path / "out").values() if line["status"] == "failed"]
@@ -111,7 +112,7 @@ class TestInjectedFailures:
         inject(monkeypatch, stage, kind, error)
         threads = threading.active_count()
         with pytest.raises(type(error)):
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         assert threading.active_count() == threads
         check_record(tmp_path / "out")
         assert not any("summary" in line for line in read_record(tmp_path / "out"))
@@ -137,7 +138,7 @@ class TestInjectedFailures:
         if kind == "clip":
             inject(monkeypatch, "encode", kind, OSError(errno.ENOSPC, "No space left on device"))
         with pytest.raises((Failed, OSError), match="No space left"):
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         outputs = check_record(tmp_path / "out")
         assert len(outputs) == (0 if kind == "clip" else 9)
         for name in outputs:
@@ -157,13 +158,18 @@ class TestInjectedFailures:
         monkeypatch.setattr(VideoSink, "close", slow)
         Injector(monkeypatch, at=at).into(ImageSink, "write", Failed("No space left on device"))
         with pytest.raises(Failed, match="No space left"):
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=2))
         check_record(tmp_path / "out")
 
     def test_cancelling_finishes_what_is_under_way_and_leaves_the_rest(self, model, kind, tmp_path):
         cancel = threading.Event()
         summary = p2p_deploy.run(
-            model, tmp_path / "in", tmp_path / "out", batch=2, cancel=cancel, on_progress=lambda now: cancel.set()
+            model,
+            tmp_path / "in",
+            tmp_path / "out",
+            RunOptions(batch=2),
+            cancel=cancel,
+            on_progress=lambda now: cancel.set(),
         )
         assert summary.interrupted
         assert not summary.complete

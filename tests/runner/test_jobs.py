@@ -157,7 +157,7 @@ def test_an_output_never_replaces_its_own_input(folder):
 def test_existing_outputs_are_refused_before_any_work(folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.png").write_bytes(b"precious")
-    with pytest.raises(OutputError, match=r"b\.png exists already.*--overwrite"):
+    with pytest.raises(OutputError, match=r"b\.png exists already.*overwrite=True"):
         plan_jobs(folder, tmp_path / "out")
     assert plan_jobs(folder, tmp_path / "out", overwrite=True).total == 3
 
@@ -167,7 +167,7 @@ def test_nothing_to_do_is_an_error_that_says_where_to_look(tmp_path):
     with pytest.raises(InputError, match="holds no images or videos"):
         plan_jobs(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "empty" / "sub").mkdir()
-    with pytest.raises(InputError, match="1 sub-folders; add --recursive"):
+    with pytest.raises(InputError, match="1 sub-folders; add `recursive=True`"):
         plan_jobs(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(InputError, match="does not exist"):
         plan_jobs(tmp_path / "missing", tmp_path / "out")

@@ -10,12 +10,13 @@ from helpers.support import assert_refused, invoke, leftovers, photo, read_recor
 from PIL import Image
 
 import p2p_deploy
-from p2p_deploy.checkpoints import Assumptions, load_checkpoint
+from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import ExportError
-from p2p_deploy.exporter.export import ExportOptions, export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.media.image import maps
 from p2p_deploy.media.image.files import read_image
+from p2p_deploy.options import Assumptions, ExportOptions
 
 SIZE = (64, 96)
 
@@ -46,7 +47,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(checkpoint, tmp_path_factory):
     options = ExportOptions(sizes=(SIZE,), trt=True)
-    return export_checkpoint(checkpoint, tmp_path_factory.mktemp("exported") / "hd.onnx", options)
+    return export(checkpoint, tmp_path_factory.mktemp("exported") / "hd.onnx", options)
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_the_checkpoint_itself_runs_too(checkpoint, data, tmp_path):
 
 def test_own_label_maps_can_be_checked_with(checkpoint, data, tmp_path):
     options = ExportOptions(sizes=(SIZE,), check=tmp_path / "labels")
-    assert export_checkpoint(checkpoint, tmp_path / "x.onnx", options).quality.images == 3
+    assert export(checkpoint, tmp_path / "x.onnx", options).quality.images == 3
 
 
 class TestPlans:
@@ -171,7 +172,7 @@ class TestPlans:
     )
     def test_of_every_family_in_half(self, name, table, options, tmp_path):
         path = save_weights(tmp_path / "latest_net_G.pth", table)
-        report = export_checkpoint(path, tmp_path / "x.onnx", ExportOptions(trt=True, **options))
+        report = export(path, tmp_path / "x.onnx", ExportOptions(trt=True, **options))
         assert report.quality.max_levels <= 1
         assert report.plan.quality.psnr_db > 40
         assert report.plan.precision.half_share > 0.9
@@ -188,8 +189,8 @@ class TestEncoded:
         pictures = []
         for name in (None, "each.npy"):
             assume = Assumptions(features=3, encoded=name and tmp_path / name)
-            options = ExportOptions(sizes=(SIZE,), assume=assume)
-            with p2p_deploy.load(export_checkpoint(path, tmp_path / "x.onnx", options, overwrite=True).onnx) as model:
+            options = ExportOptions(sizes=(SIZE,), assume=assume, overwrite=True)
+            with p2p_deploy.load(export(path, tmp_path / "x.onnx", options).onnx) as model:
                 pictures.append(model(labels, instances).astype(int))
         assert np.abs(pictures[0] - pictures[1]).mean() > 1
         np.save(tmp_path / "one.npy", np.float32([3, -3, 2]))  # the same for every class
@@ -239,8 +240,8 @@ def test_a_size_that_is_in_the_weights_cannot_be_changed(tmp_path):
     path = save_weights(tmp_path / "net.pth", layouts.spade(4, ngf=4, z_dim=8, places=8))
     for options in (ExportOptions(dynamic=True), ExportOptions(sizes=((128, 128),))):
         with pytest.raises(ExportError, match="has the size 64x128 in its weights"):
-            export_checkpoint(path, tmp_path / "x.onnx", options)
-    assert export_checkpoint(path, tmp_path / "x.onnx").spec.fixed_size == (64, 128)
+            export(path, tmp_path / "x.onnx", options)
+    assert export(path, tmp_path / "x.onnx").spec.fixed_size == (64, 128)
 
 
 def test_export_says_what_it_recognised(checkpoint, tmp_path):

@@ -8,6 +8,7 @@ from helpers.support import leftovers, make_clip, photo_crops, read_record
 
 import p2p_deploy
 from p2p_deploy.media.image.files import encode_image
+from p2p_deploy.options import RunOptions
 
 IMAGES = {
     b"-rf.png": "-rf.png",
@@ -60,7 +61,7 @@ def test_pictures_of_any_name_are_done_and_the_record_knows_them_by_it(model, im
     for name in IMAGES:
         write(tmp_path / "in", name, image)
     wanted = {os.fsdecode(name): output for name, output in IMAGES.items() if output}
-    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", recursive=True)
+    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(recursive=True))
     assert summary.complete
     assert summary.done == len(wanted)
     assert files_below(tmp_path / "out") == {*wanted.values(), "p2p-run.jsonl"}
@@ -69,7 +70,9 @@ def test_pictures_of_any_name_are_done_and_the_record_knows_them_by_it(model, im
     assert (tmp_path / "out" / "p2p-run.jsonl").read_bytes().isascii()
     lines = {line["input"]: line["output"] for line in read_record(tmp_path / "out") if "input" in line}
     assert lines == {name: str(tmp_path / "out" / output) for name, output in wanted.items()}
-    assert p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", recursive=True, resume=True).skipped == len(wanted)
+    assert p2p_deploy.run(
+        model, tmp_path / "in", tmp_path / "out", RunOptions(recursive=True, resume=True)
+    ).skipped == len(wanted)
 
 
 def test_clips_of_any_name_are_done(model, tmp_path):
@@ -102,7 +105,7 @@ def test_an_input_that_vanishes_before_its_turn_fails_and_one_that_appears_is_le
         write(tmp_path / "in", b"056x.png", image)
         write(tmp_path / "out", b"056x.png", b"precious")
 
-    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=1, on_progress=change)
+    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=1), on_progress=change)
     assert (summary.done, summary.failed) == (59, 1)
     assert summary.errors[0][0] == "055.png"
     assert (tmp_path / "out" / "056x.png").read_bytes() == b"precious"
@@ -122,7 +125,7 @@ def test_inputs_that_become_pipes_before_their_turn_are_not_waited_for(model, im
                 path.unlink()
                 os.mkfifo(path)
 
-    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=1, on_progress=change)
+    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=1), on_progress=change)
     assert (summary.done, summary.failed) == (59, 3)
     assert dict(summary.errors)["y.mp4"].endswith("y.mp4 is a folder, a pipe or a device; expected a file.")
 

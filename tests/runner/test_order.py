@@ -11,6 +11,7 @@ from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media.image.files import ImageSource
 from p2p_deploy.media.video.source import VideoSource
+from p2p_deploy.options import RunOptions
 
 FRAMES = photo_crops(12, 128)
 
@@ -33,7 +34,7 @@ def slow_pictures(monkeypatch):
 def test_frames_that_share_a_batch_with_a_slow_picture_keep_their_place(model, suffix, tmp_path):
     write_images(tmp_path / "in", FRAMES[:1])
     write_clip(tmp_path / "in" / f"clip{suffix}", FRAMES, 12)
-    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=3)
+    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=3))
     assert summary.complete, summary.errors
     written = [image for _, image in read_clip(tmp_path / "out" / f"clip{suffix}")]
     assert [nearest(image, FRAMES) for image in written] == list(range(12))
@@ -51,7 +52,7 @@ def test_a_frame_that_fails_lets_go_of_those_that_wait_for_it(model, tmp_path, m
     monkeypatch.setattr(VideoSource, "decode", fail_first)
     write_images(tmp_path / "in", FRAMES[:2])
     write_clip(tmp_path / "in" / "clip.mkv", FRAMES, 12)
-    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=3)
+    summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=3))
     assert (summary.done, summary.errors) == (2, [("clip.mkv", "frame 1 is bad.")])
     lines = {line["input"]: line["status"] for line in read_record(tmp_path / "out") if "input" in line}
     assert lines == {"000.png": "done", "001.png": "done", "clip.mkv": "failed"}

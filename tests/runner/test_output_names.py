@@ -86,7 +86,7 @@ def test_the_first_few_are_named_as_if_all_were_done(tmp_path, limit):
 def test_only_what_will_be_written_may_not_exist(tmp_path):
     source = place(tmp_path / "in", "a.jpg", "b.jpg", "c.jpg", "sub/d.jpg", "sub/e.jpg")
     out = place(tmp_path / "out", "b.png", "c.png", "C.PNG", "x.png", "sub/e.png", "sub/d.jpg")
-    with pytest.raises(OutputError, match=r"b\.png and 2 more exists already\. Choose another place, or pass --over"):
+    with pytest.raises(OutputError, match=r"b\.png and 2 more exists already\. Choose another place, or replace"):
         plan_jobs(source, out, recursive=True)
     assert plan_jobs(source, out, limit=1).total == 1
     assert plan_jobs(source, out, recursive=True, overwrite=True).total == 5

@@ -15,6 +15,7 @@ from helpers.support import ROOT, leftovers, make_clip, photo_crops, read_record
 import p2p_deploy
 from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.media.image.files import ImageSource
+from p2p_deploy.options import RunOptions
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -48,14 +49,14 @@ def test_what_is_done_is_left_out(model, inputs, tmp_path):
     out = tmp_path / "out"
     first = p2p_deploy.run(model, inputs, out)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.suffix == ".png"}
-    again = p2p_deploy.run(model, inputs, out, resume=True)
+    again = p2p_deploy.run(model, inputs, out, RunOptions(resume=True))
     assert (first.done, again.done, again.skipped, again.frames) == (13, 0, 13, 0)
     assert again.complete
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.suffix == ".png"} == before
 
 
 def test_without_an_earlier_run_everything_is_done(model, inputs, tmp_path):
-    assert p2p_deploy.run(model, inputs, tmp_path / "out", resume=True).done == 13
+    assert p2p_deploy.run(model, inputs, tmp_path / "out", RunOptions(resume=True)).done == 13
 
 
 @pytest.mark.parametrize("change", ["input", "output", "output gone", "model", "record line", "failed before"])
@@ -80,9 +81,9 @@ def test_what_changed_is_done_again_and_nothing_else(model, inputs, tmp_path, ch
         (out / "p2p-run.jsonl").write_text("".join(line for line in lines if '"005.png"' not in line))
     if change == "model":
         with p2p_deploy.load(write_identity(tmp_path / "other.onnx", io="float32")) as other:
-            assert p2p_deploy.run(other, inputs, out, resume=True).done == 13
+            assert p2p_deploy.run(other, inputs, out, RunOptions(resume=True)).done == 13
         return
-    again = p2p_deploy.run(model, inputs, out, resume=True)
+    again = p2p_deploy.run(model, inputs, out, RunOptions(resume=True))
     assert (again.done, again.skipped) == (1, 12)
     assert (out / "005.png").read_bytes() == broken.read_bytes() or change != "input"
     assert again.complete
@@ -100,7 +101,7 @@ def test_an_input_that_changes_while_it_is_run_is_done_again(model, inputs, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(ImageSource, "decode", changing)
         assert p2p_deploy.run(model, inputs, tmp_path / "out").done == 13
-    assert p2p_deploy.run(model, inputs, tmp_path / "out", resume=True).done == 1
+    assert p2p_deploy.run(model, inputs, tmp_path / "out", RunOptions(resume=True)).done == 1
 
 
 def test_new_inputs_are_done(model, inputs, tmp_path):
@@ -108,7 +109,7 @@ def test_new_inputs_are_done(model, inputs, tmp_path):
     write_images(tmp_path / "more", photo_crops(14, 32, seed=3))
     for name in ("012.png", "013.png"):
         (tmp_path / "more" / name).rename(inputs / name)
-    again = p2p_deploy.run(model, inputs, tmp_path / "out", resume=True)
+    again = p2p_deploy.run(model, inputs, tmp_path / "out", RunOptions(resume=True))
     assert (again.done, again.skipped) == (2, 13)
 
 
@@ -117,7 +118,7 @@ def test_a_record_with_half_a_line_is_read_and_gone_on_with(model, inputs, tmp_p
     p2p_deploy.run(model, inputs, out)
     data = (out / "p2p-run.jsonl").read_bytes()
     (out / "p2p-run.jsonl").write_bytes(data[: len(data) // 2] + b"\xff\xfe[[[")
-    again = p2p_deploy.run(model, inputs, out, resume=True)
+    again = p2p_deploy.run(model, inputs, out, RunOptions(resume=True))
     assert 0 < again.skipped < 13
     assert again.complete
     whole = [
@@ -131,10 +132,12 @@ def test_a_record_with_half_a_line_is_read_and_gone_on_with(model, inputs, tmp_p
 def test_after_ctrl_c_the_rest_is_done(model, inputs, tmp_path):
     cancel = threading.Event()
     out = tmp_path / "out"
-    stopped = p2p_deploy.run(model, inputs, out, batch=2, cancel=cancel, on_progress=lambda now: cancel.set())
+    stopped = p2p_deploy.run(
+        model, inputs, out, RunOptions(batch=2), cancel=cancel, on_progress=lambda now: cancel.set()
+    )
     assert stopped.interrupted
     assert stopped.done < 13
-    again = p2p_deploy.run(model, inputs, out, resume=True)
+    again = p2p_deploy.run(model, inputs, out, RunOptions(resume=True))
     assert again.complete
     assert again.done + stopped.done == 13
     assert len(names_done(out)) == len(set(names_done(out))) == 13
@@ -162,7 +165,7 @@ def test_outputs_after_being_killed_at_any_moment_are_those_of_an_undisturbed_ru
         assert not differing  # nothing half-written under its name
         killed += len(written) < len(expected)
         with p2p_deploy.load(identity) as model:
-            assert p2p_deploy.run(model, tmp_path / "in", out, resume=True).complete
+            assert p2p_deploy.run(model, tmp_path / "in", out, RunOptions(resume=True)).complete
         assert [name for name, data in contents(out).items() if data != expected[name]] == []
         assert contents(out).keys() == expected.keys()
         assert not leftovers(out)
@@ -171,7 +174,7 @@ def test_outputs_after_being_killed_at_any_moment_are_those_of_an_undisturbed_ru
 
 def start(*arguments):
     code = (
-        "import sys, p2p_deploy, p2p_deploy.pipeline\n"
+        "import sys, p2p_deploy, p2p_deploy.runner.run\n"
         "with p2p_deploy.load(sys.argv[1]) as model:\n"
         "    p2p_deploy.run(model, sys.argv[2], sys.argv[3])\n"
     )
@@ -188,7 +191,7 @@ def test_temporary_files_of_a_process_that_lives_are_left_alone(model, inputs, t
     mine, gone = out / f".x.{os.getpid()}-7.part.png", out / ".x.2147483646-7.part.png"
     for path in (mine, gone, out / ".hidden", out / "x.part.png"):
         path.write_bytes(b"")
-    p2p_deploy.run(model, inputs, out, resume=True)
+    p2p_deploy.run(model, inputs, out, RunOptions(resume=True))
     assert mine.exists()
     assert not gone.exists()
     assert (out / ".hidden").exists()

@@ -24,6 +24,7 @@ from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import OutputError
 from p2p_deploy.media.image.files import ImageSink, encode_image, read_image
 from p2p_deploy.media.video.source import VideoSource
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import device
 
 pytestmark = pytest.mark.timeout(60)
@@ -45,7 +46,7 @@ def images(tmp_path):
 class TestResults:
     @pytest.mark.parametrize("batch", [1, 2, 4, 11, 50])
     def test_every_image_lands_in_its_own_file(self, model, images, tmp_path, batch):
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=batch)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=batch))
         assert (summary.done, summary.frames, summary.failed) == (11, 11, 0)
         assert summary.complete
         for index, frame in enumerate(images):
@@ -57,7 +58,7 @@ class TestResults:
         frames = photo_crops(13, 64, seed=5)
         write_images(tmp_path / "in", frames)
         with p2p_deploy.load(exported.onnx) as model:
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         with p2p_deploy.load(checkpoint) as torch_model:
             expected = torch_model(frames).astype(int)
         assert expected.std() > 20
@@ -87,7 +88,7 @@ class TestResults:
     def test_a_folder_of_both_with_batches_across_files(self, model, images, tmp_path):
         make_clip(tmp_path / "in" / "005-clip.mp4", photo_crops(7, 32))
         make_clip(tmp_path / "in" / "006-clip.mp4", photo_crops(3, 32))
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         assert (summary.done, summary.frames) == (13, 21)
         assert by_input(tmp_path / "out")["005-clip.mp4"]["frames"] == 7
         assert len(read_clip(tmp_path / "out" / "006-clip.mp4")) == 3
@@ -142,7 +143,7 @@ class TestResults:
 
     def test_a_batch_of_nothing_is_refused(self, model, images, tmp_path):
         with pytest.raises(ValueError, match="at least 1"):
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=0)
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=0))
 
 
 class TestInputsThatFail:
@@ -152,7 +153,7 @@ class TestInputsThatFail:
         (tmp_path / "in" / "002.png").write_bytes(b"")
         (tmp_path / "in" / "003.png").write_text("text named .png")
         (tmp_path / "in" / "clip.mp4").write_bytes(b"")
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         assert (summary.done, summary.failed) == (9, 4)
         for index in (0, 1, 4, 5, 6, 7, 8, 9, 10):
             np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{index:03d}.png")[0], images[index])
@@ -164,7 +165,7 @@ class TestInputsThatFail:
         for index in range(30):
             (tmp_path / "in").mkdir(exist_ok=True)
             (tmp_path / "in" / f"{index}.png").write_text("broken")
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=4)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=4))
         assert (summary.done, summary.failed) == (0, 30)
 
     def test_a_clip_cut_in_the_middle_is_partial(self, model, tmp_path):
@@ -191,7 +192,7 @@ class TestInputsThatFail:
     def test_a_folder_in_the_place_of_an_output_is_refused(self, model, images, tmp_path):
         (tmp_path / "out" / "003.png").mkdir(parents=True)
         with pytest.raises(OutputError, match=r"003\.png is a folder"):
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", overwrite=True)
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(overwrite=True))
 
     def test_a_clip_that_changes_its_size_is_kept_at_the_first_and_said(self, model, tmp_path):
         """Parts of different sizes in one stream, as a broadcast has them."""
@@ -256,7 +257,7 @@ class Asynchronous(Model):
 def test_a_runtime_with_several_slots_in_flight_mixes_nothing_up(model, images, tmp_path, batch):
     make_clip(tmp_path / "in" / "clip.mp4", photo_crops(9, 32))
     backend = Asynchronous(model)
-    summary = p2p_deploy.run(backend, tmp_path / "in", tmp_path / "out", batch=batch)
+    summary = p2p_deploy.run(backend, tmp_path / "in", tmp_path / "out", RunOptions(batch=batch))
     assert summary.complete
     assert backend.most_waiting == 2
     assert backend.waiting == 0
@@ -284,7 +285,7 @@ def test_slots_bound_what_is_decoded_ahead(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(p2p_deploy.media.image.files.ImageSource, "decode", decode)
     monkeypatch.setattr(ImageSink, "close", close)
-    p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2)
+    p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=2))
     assert written[0] == 60
     assert most[0] <= device.SLOTS * 2
 

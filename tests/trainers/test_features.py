@@ -4,7 +4,7 @@ from helpers.label_data import CLASSES, differences, interrupted, make_data, rea
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
-from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import Featured, ResNet, Styled
 from trainers import pix2pixhd
 from trainers.features import FeatureEncoder, StyleEncoder, average
@@ -68,7 +68,7 @@ def test_a_step_moves_the_encoder_and_the_checkpoint_has_the_table(data, tmp_pat
     seen = encoders[0]["batches"] > 0
     assert seen.any()
     assert torch.equal(generator.lookup.weight[:, :, 0, 0].abs().sum(dim=0) > 0, seen)
-    report = export_checkpoint(path, tmp_path / "featured.onnx")
+    report = export(path, tmp_path / "featured.onnx")
     assert report.onnx.exists()
 
 
@@ -122,7 +122,7 @@ class TestStyle:
         generator = load_checkpoint(path).generator
         assert isinstance(generator, Styled)
         assert generator.norms[0].average.abs().max() > 0
-        assert export_checkpoint(path, tmp_path / "styled.onnx").onnx.exists()
+        assert export(path, tmp_path / "styled.onnx").onnx.exists()
 
     @pytest.mark.parametrize("changes", [{}, {"generator": "local_enhancer", "coarse": "x.pt", "features": 0}])
     def test_a_style_beside_features_or_a_coarse_network_is_refused(self, changes):

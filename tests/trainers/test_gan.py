@@ -13,7 +13,7 @@ import p2p_deploy
 from p2p_deploy import latents
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, P2PError
-from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.media.image.files import read_image
 from p2p_deploy.pixels import resize
 from trainers import gan, health
@@ -112,7 +112,7 @@ class TestLearning:
         checkpoint, drawn, wanted = self.drawn(tmp_path / "data", tmp_path / "run", steps=800, conditional=True)
         found = accuracy(drawn, wanted, digits)
         assert found < 0.3 if shuffled else found > 0.7
-        report = export_checkpoint(checkpoint, tmp_path / "digits.onnx")
+        report = export(checkpoint, tmp_path / "digits.onnx")
         assert accuracy(*pictures_of(report.onnx, 500), digits) == pytest.approx(found, abs=0.02)
 
 

@@ -5,7 +5,7 @@ import pytest
 from helpers.support import photo_crops, write_images
 
 import p2p_deploy
-from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.exporter.export import export
 from trainers import cyclegan, pix2pix
 
 PIX2PIX = {
@@ -20,7 +20,7 @@ SMALL = {"size": 32, "ngf": 8, "batch": 4, "device": "cpu", "validate_every": 10
 
 def error(checkpoint, inputs, targets):
     """Mean L1 of what is exported, in levels of 255."""
-    report = export_checkpoint(checkpoint, checkpoint.with_suffix(".onnx"))
+    report = export(checkpoint, checkpoint.with_suffix(".onnx"))
     with p2p_deploy.load(report.onnx) as model:
         return np.abs(model(inputs).astype(int) - targets).mean()
 

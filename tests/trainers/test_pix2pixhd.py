@@ -17,7 +17,7 @@ from helpers.support import photo_crops, write_images
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, SpecError
-from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator
 from trainers import pix2pixhd
 from trainers.discriminators import MultiScale, PatchGAN
@@ -137,7 +137,7 @@ class TestLocalEnhancer:
 
     def test_is_exported(self, data, tmp_path):
         path = train(data, tmp_path / "local", options(**LOCAL, steps=1))
-        report = export_checkpoint(path, tmp_path / "local.onnx")
+        report = export(path, tmp_path / "local.onnx")
         with p2p_deploy.load(report.onnx) as model:
             shown = np.zeros((1, 64, 64, 1))
             assert model(shown.astype(np.uint8), shown.astype(np.int32)).shape == (1, 64, 64, 3)
@@ -164,7 +164,7 @@ def test_pictures_to_pictures(tmp_path):
     path = train(tmp_path / "data", tmp_path / "run", options(labels=0, steps=2))
     spec = load_checkpoint(path).spec
     assert (spec.input.kind, spec.arch_kwargs["in_channels"]) == ("image", 3)
-    report = export_checkpoint(path, tmp_path / "hd.onnx")
+    report = export(path, tmp_path / "hd.onnx")
     with p2p_deploy.load(report.onnx) as model:
         assert model(frames).shape == frames.shape
 

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, SpecError
-from p2p_deploy.exporter.export import export_checkpoint
+from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator
 from trainers import spade
 from trainers.launch import make_fabric
@@ -172,7 +172,7 @@ def test_a_network_with_a_style_is_exported_for_its_size(data, tmp_path):
     path = train(data, tmp_path / "run", options(z_dim=8, width=96, steps=2))
     spec = load_checkpoint(path).spec
     assert spec.fixed_size == (64, 96)
-    report = export_checkpoint(path, tmp_path / "spade.onnx")
+    report = export(path, tmp_path / "spade.onnx")
     with p2p_deploy.load(report.onnx) as model:
         shown = np.zeros((1, 64, 96, 1))
         assert model(shown.astype(np.uint8), shown.astype(np.int32)).shape == (1, 64, 96, 3)

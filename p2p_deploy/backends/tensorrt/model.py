@@ -17,13 +17,13 @@ from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda
 from p2p_deploy.backends.tensorrt import rtx
 from p2p_deploy.backends.tensorrt.log import Excerpt, log_of
-from p2p_deploy.backends.tensorrt.preflight import TITLES, CheckedPlan, TensorRTOptions, check_plan, rebuild
+from p2p_deploy.backends.tensorrt.preflight import TITLES, CheckedPlan, LoadOptions, check_plan, rebuild
 from p2p_deploy.backends.tensorrt.slot import MAKE_ROOM, ExecutionContext, TensorRTSlot
 from p2p_deploy.errors import Failed, P2PError, StalePlan
 from p2p_deploy.spec.sidecar import Profile, fixed_sizes
 
 
-def open_plan(path: Path, options: TensorRTOptions) -> TensorRTModel:
+def open_plan(path: Path, options: LoadOptions) -> TensorRTModel:
     """Check a plan and open it on a GPU; ``preflight.check_plan`` has what is checked.
 
     Raises:
@@ -56,7 +56,7 @@ class TensorRTModel(Model):
     name = "tensorrt"
     in_flight = 2
 
-    def __init__(self, plan: CheckedPlan, device: CudaDevice, options: TensorRTOptions) -> None:
+    def __init__(self, plan: CheckedPlan, device: CudaDevice, options: LoadOptions) -> None:
         super().__init__(plan.sidecar.spec, f"cuda:{device.index}")
         asked = plan.sidecar.precision.get("asked")
         self.precision = asked if isinstance(asked, str) else None
@@ -220,10 +220,10 @@ class TensorRTModel(Model):
             rows, _, index = min(fitting)
             return index, rows
         largest = self.max_batch((height, width))
-        hint = f"Take a smaller --batch, at most {largest}," if batch > largest > 0 else "Take another size or --batch,"
+        hint = f"Take a smaller `batch`, at most {largest}," if batch > largest > 0 else "Take another size or `batch`,"
         raise Failed(
             f"{batch} frames of {height}x{width} pixels are outside what {self._path} was built for: "
-            f"{'; '.join(map(str, self.profiles))}. {hint} or export a plan for them with p2p export CKPT --trt"
+            f"{'; '.join(map(str, self.profiles))}. {hint} or export a plan for them, with `trt=True`."
         )
 
     def submit(self, slot: Slot) -> None:

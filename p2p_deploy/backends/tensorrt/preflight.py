@@ -16,6 +16,7 @@ from typing import Any
 
 from p2p_deploy.backends import cuda
 from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError, StalePlan
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec.sidecar import PlanSidecar, read_sidecar
 
 METADATA_BYTES = 1 << 20
@@ -28,21 +29,6 @@ RUNTIMES = {
 LEAN_RUNTIMES = ("tensorrt_lean", "tensorrt_lean_bindings")
 TITLES = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
 _SAME_MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}
-
-
-@dataclass(frozen=True)
-class TensorRTOptions:
-    """How to open a plan.
-
-    Attributes:
-        device: ``auto`` means the first GPU, ``cuda:N`` that one.
-        trust_plan: let a version-compatible plan run the code for the CPU that it carries, as a program would.
-        cuda_graphs: let work that repeats be replayed as a CUDA graph.
-    """
-
-    device: str = "auto"
-    trust_plan: bool = False
-    cuda_graphs: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +50,7 @@ class CheckedPlan:
     device: int
 
 
-def check_plan(path: Path, options: TensorRTOptions) -> CheckedPlan:
+def check_plan(path: Path, options: LoadOptions) -> CheckedPlan:
     """Compare a plan's sidecar with this machine.
 
     Raises:
@@ -94,8 +80,8 @@ def require_trust(path: Path, sidecar: PlanSidecar, trust_plan: bool) -> None:
     if sidecar.carries_code and not trust_plan:
         raise ModelFileError(
             f"{path} is version-compatible, so it carries code that would run on this computer as a program does, and "
-            "trusting it was not asked for. If you know where it comes from, pass --trust-plan (trust_plan=True in a "
-            f"program). {run_instead(path, sidecar)}"
+            "trusting it was not asked for. If you know where it comes from, say `trust_plan=True`. "
+            f"{run_instead(path, sidecar)}"
         )
 
 
@@ -210,10 +196,10 @@ def rebuild(plan: Path, sidecar: PlanSidecar) -> str:
     """The sentence that names the command which builds the plan again here."""
     source = plan.with_name(sidecar.source_onnx)
     if is_there(source):
-        return f"Build it again for this machine from {source.name} beside it: {_use(plan, sidecar)} --rebuild"
+        return f"Build it again for this machine from {source.name} beside it: {_use(plan, sidecar)} `rebuild=True`"
     return (
         f"Copy {source.name}, from which it was built, beside it, then build it again for this machine: "
-        f"{_use(plan, sidecar)} --rebuild"
+        f"{_use(plan, sidecar)} `rebuild=True`"
     )
 
 

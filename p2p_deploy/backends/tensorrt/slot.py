@@ -18,7 +18,7 @@ from p2p_deploy.spec import ModelSpec
 
 # What is left to do where TensorRT finds no room, or refuses for another reason.
 MAKE_ROOM = "Take a plan with a smaller maximum size or batch, or end other programs that use this GPU."
-_TRY_AGAIN = "Run it again; if it is refused again, make the plan again with p2p export CKPT --trt"
+_TRY_AGAIN = "Run it again; if it is refused again, export the plan again, with `trt=True`."
 
 
 class ExecutionContext:

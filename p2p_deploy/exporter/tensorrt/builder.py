@@ -16,11 +16,12 @@ from p2p_deploy.backends import cuda
 from p2p_deploy.backends.tensorrt.log import Excerpt, log_of
 from p2p_deploy.errors import ExportError
 from p2p_deploy.exporter.tensorrt import timing_cache
+from p2p_deploy.exporter.tensorrt.config import check_options, configure, target_capabilities
 from p2p_deploy.exporter.tensorrt.flavours import Flavour, building_on
 from p2p_deploy.exporter.tensorrt.layers import PrecisionReport, read_precision
-from p2p_deploy.exporter.tensorrt.options import BuildOptions, check_options, configure, target_capabilities
 from p2p_deploy.exporter.tensorrt.progress import OnProgress, progress_monitor, stoppable
 from p2p_deploy.files import replacing
+from p2p_deploy.options.export import BuildOptions
 from p2p_deploy.spec.sidecar import Profile
 
 # What its documentation says an ahead-of-time build is for when no targets are named; later ones are promised too.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from p2p_deploy.backends import cuda
 from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda, keeping_device
 from p2p_deploy.backends.tensorrt.preflight import RUNTIMES, TITLES, import_first
 from p2p_deploy.errors import DeviceError, MissingDependency
-
-FlavourChoice = Literal["auto", "tensorrt", "rtx"]
+from p2p_deploy.options.export import FlavourChoice
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def find_flavour(choice: FlavourChoice = "auto") -> Flavour:
     if without_gpu:
         raise DeviceError(
             "tensorrt is installed, but builds plans only on a machine with an NVIDIA GPU, and none is visible here. "
-            "TensorRT for RTX builds without one: pip install 'p2p-deploy[trt-rtx]', then --trt-flavour rtx"
+            "TensorRT for RTX builds without one: pip install 'p2p-deploy[trt-rtx]', then `flavour=rtx`"
         )
     install = {name: f"pip install 'p2p-deploy[{extra}]'" for name, (_, extra) in RUNTIMES.items()}
     install["auto"] = f"{install['tensorrt']}, or, without a GPU, {install['rtx']}"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from p2p_deploy.errors import ExportError
+from p2p_deploy.reports import Report
 
 HALF = ("HALF", "BF16")
 MIN_HALF_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class PrecisionReport:
+class PrecisionReport(Report):
     """What a parsed, strongly typed network computes in.
 
     Attributes:
@@ -41,8 +42,7 @@ class PrecisionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        fp32 = list(self.fp32_convolutions)
-        return {**asdict(self), "fp32_convolutions": fp32, "half_share": round(self.half_share, 4)}
+        return {**super().to_dict(), "half_share": round(self.half_share, 4)}
 
     def __str__(self) -> str:
         percent = 100 * self.half_macs // self.macs if self.macs else 100  # down: 99.9 is not everything

@@ -12,10 +12,11 @@ from p2p_deploy.backends import cuda
 from p2p_deploy.backends.tensorrt.preflight import is_there, this_platform
 from p2p_deploy.errors import ModelFileError, OutputError
 from p2p_deploy.exporter.tensorrt.builder import build_plan
-from p2p_deploy.exporter.tensorrt.flavours import Flavour, FlavourChoice, find_flavour
+from p2p_deploy.exporter.tensorrt.config import known_targets
+from p2p_deploy.exporter.tensorrt.flavours import Flavour, find_flavour
 from p2p_deploy.exporter.tensorrt.layers import MIN_HALF_SHARE, require_half
-from p2p_deploy.exporter.tensorrt.options import BuildOptions, HardwareCompatible, known_targets
 from p2p_deploy.files import sha256
+from p2p_deploy.options.export import BuildOptions, FlavourChoice, HardwareCompatible
 from p2p_deploy.spec.sidecar import PlanSidecar, read_sidecar, sidecar_path
 
 
@@ -81,7 +82,7 @@ def rebuild_plan(plan: Path, on_step: Callable[[str], None] = lambda step: None,
 
 
 def _was_half(old: PlanSidecar) -> bool:
-    """Whether the old plan passed the bar for half; one that was exported with ``--force`` did not have to."""
+    """Whether the old plan passed the bar for half; one that was exported with ``force`` did not have to."""
     share = old.precision.get("half_share", 1.0)
     passed = not isinstance(share, int | float) or share >= MIN_HALF_SHARE
     return old.precision.get("asked") in ("fp16", "bf16") and passed

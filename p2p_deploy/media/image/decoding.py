@@ -120,7 +120,7 @@ def _check(header: Header, max_pixels: int, *tile: int) -> None:
     if height * width > max_pixels:
         raise Unreadable(
             f"is {height}x{width}, {height * width:,} pixels, and at most {max_pixels:,} are decoded. If you trust it, "
-            f"raise --max-pixels"
+            f"raise `max_pixels`"
         )
     if tile and tile[0] * tile[1] > max(max_pixels, 1 << 20):
         raise Unreadable(f"is damaged: its tiles are {tile[0]}x{tile[1]}")

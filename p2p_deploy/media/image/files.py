@@ -92,7 +92,7 @@ def _read_file(path: Path, most: int) -> bytes:
             if size > most:
                 raise ItemFailed(
                     f"{path} has {size:,} bytes, more than the largest picture that is decoded. If you trust it, raise "
-                    "--max-pixels."
+                    "`max_pixels`."
                 )
             data = os.read(descriptor, size + 1)
             while len(data) <= size:  # one call reads 2 GiB at most

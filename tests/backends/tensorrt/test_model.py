@@ -14,6 +14,7 @@ from helpers.plans import DATA, VERSION, pretend_gpu, write_plan
 from p2p_deploy.backends import cuda, load
 from p2p_deploy.backends.tensorrt import model, preflight
 from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError, StalePlan
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec.sidecar import read_sidecar, sidecar_path
 
 
@@ -34,7 +35,7 @@ def gpu(monkeypatch):
 
 
 def check(plan: Path, **options):
-    return preflight.check_plan(plan, model.TensorRTOptions(**options))
+    return preflight.check_plan(plan, model.LoadOptions(**options))
 
 
 def enterprise(tmp_path, **changes) -> Path:
@@ -55,26 +56,26 @@ def test_without_a_gpu_the_onnx_file_beside_it_is_named(plan, monkeypatch):
 
 def test_the_cpu_cannot_run_a_plan(plan):
     with pytest.raises(DeviceError, match=r"not on the CPU.*small\.onnx"):
-        load(plan, device="cpu")
+        load(plan, LoadOptions(device="cpu"))
 
 
 def test_without_an_onnx_file_beside_it_the_way_to_one_is_named(plan):
     for path in plan.parent.glob("*.onnx"):
         path.unlink()
     with pytest.raises(DeviceError, match="p2p export CKPT writes it"):
-        load(plan, device="cpu")
+        load(plan, LoadOptions(device="cpu"))
 
 
 def test_an_onnx_file_of_another_checkpoint_is_not_offered(plan):
     plan.with_suffix(".onnx").write_bytes(b"of another checkpoint")
     with pytest.raises(DeviceError, match=r"small\.fp16\.onnx beside it is the same network"):
-        load(plan, device="cpu")
+        load(plan, LoadOptions(device="cpu"))
 
 
 def test_a_gpu_beyond_the_last_is_named_with_those_there_are(plan, monkeypatch):
     pretend_gpu(monkeypatch, count=2)
     with pytest.raises(DeviceError, match=r"cuda:7 was asked for, but the GPUs here are cuda:0, cuda:1"):
-        load(plan, device="cuda:7")
+        load(plan, LoadOptions(device="cuda:7"))
 
 
 def test_without_the_runtime_the_extra_is_named(plan, gpu, monkeypatch):
@@ -94,18 +95,18 @@ def test_libraries_that_do_not_load_count_as_missing(plan, gpu, monkeypatch):
 
 def test_an_altered_plan_is_refused(plan, gpu):
     plan.write_bytes(DATA[:-1] + b"!")
-    with pytest.raises(StalePlan, match=r"SHA-256 differs.*--rebuild"):
+    with pytest.raises(StalePlan, match=r"SHA-256 differs.*rebuild=True"):
         load(plan)
 
 
 def test_rtx_wants_exactly_the_version_that_built(tmp_path, gpu):
     plan = write_plan(tmp_path, flavour_version="1.7.0.99", version_compatible=True)
-    with pytest.raises(StalePlan, match=rf"for RTX exactly 1\.7\.0\.99; installed here is {VERSION}.*--rebuild"):
+    with pytest.raises(StalePlan, match=rf"for RTX exactly 1\.7\.0\.99; installed here is {VERSION}.*rebuild=True"):
         check(plan, trust_plan=True)
 
 
 def test_tensorrt_wants_exactly_the_version_that_built(tmp_path, gpu):
-    with pytest.raises(StalePlan, match=r"TensorRT exactly 11\.3\.1\.20; installed here is 11\.4\.0\.106.*--rebuild"):
+    with pytest.raises(StalePlan, match=r"exactly 11\.3\.1\.20; installed here is 11\.4\.0\.106.*rebuild=True"):
         check(enterprise(tmp_path))
 
 
@@ -137,7 +138,7 @@ def test_a_plan_for_rtx_carries_no_code_and_needs_no_trust(tmp_path, gpu):
 
 
 def test_code_in_a_plan_runs_only_when_the_plan_is_trusted(tmp_path, gpu):
-    with pytest.raises(ModelFileError, match=r"carries code.*--trust-plan") as refusal:
+    with pytest.raises(ModelFileError, match=r"carries code.*trust_plan=True") as refusal:
         check(enterprise(tmp_path, version_compatible=True))
     assert not isinstance(refusal.value, StalePlan)
 
@@ -146,7 +147,7 @@ def test_a_plan_of_another_system_is_refused(tmp_path, gpu, monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     fitting = {"flavour": "tensorrt", "flavour_version": "11.4.0.106"}
-    with pytest.raises(StalePlan, match=r"was built on windows-amd64; this is linux-x86_64.*--rebuild"):
+    with pytest.raises(StalePlan, match=r"was built on windows-amd64; this is linux-x86_64.*rebuild=True"):
         check(write_plan(tmp_path, platform="windows-amd64", **fitting))
     assert check(write_plan(tmp_path, platform="linux-amd64", **fitting))
 
@@ -163,7 +164,7 @@ def test_an_rtx_plan_is_tied_to_the_machine_and_not_to_the_system(tmp_path, gpu,
 def test_a_gpu_of_another_compute_capability_is_refused(tmp_path, gpu, monkeypatch, hardware):
     pretend_gpu(monkeypatch, capability="9.0")
     plan = write_plan(tmp_path, hardware_compatible=hardware)
-    with pytest.raises(StalePlan, match=r"capability 8\.6 or 8\.9; cuda:0 is NVIDIA Pretended \(9\.0\).*--rebuild"):
+    with pytest.raises(StalePlan, match=r"capability 8\.6 or 8\.9; cuda:0 is NVIDIA Pretended \(9\.0\).*rebuild=True"):
         check(plan)
 
 
@@ -190,7 +191,9 @@ def test_a_plan_for_the_builders_default_targets_runs_on_later_gpus_too(tmp_path
 def test_without_the_file_it_was_built_from_that_file_is_named_first(plan, gpu):
     (plan.parent / "small.fp16.onnx").unlink()
     plan.write_bytes(b"cut short")
-    with pytest.raises(StalePlan, match=r"Copy small\.fp16\.onnx.* beside it.*p2p run .*small\.plan IN OUT --rebuild"):
+    with pytest.raises(
+        StalePlan, match=r"Copy small\.fp16\.onnx.* beside it.*p2p run .*small\.plan IN OUT `rebuild=True`"
+    ):
         check(plan)
 
 
@@ -216,7 +219,7 @@ def _real_device_count() -> int:
 
 def test_a_missing_sidecar_is_named(plan):
     sidecar_path(plan).unlink()
-    with pytest.raises(ModelFileError, match=r"no sidecar small\.plan\.json.*p2p export CKPT --trt"):
+    with pytest.raises(ModelFileError, match=r"no sidecar small\.plan\.json.*export both again, with `trt=True`"):
         load(plan)
 
 

@@ -16,9 +16,9 @@ from helpers.support import ROOT
 from p2p_deploy.backends.tensorrt.log import KEPT, log_of
 
 BACKENDS = ROOT / "p2p_deploy" / "backends"
-SHARED = ("preflight", "tensorrt", "tensorrt_slot", "trt_log")
+SHARED = ("tensorrt/preflight", "tensorrt/model", "tensorrt/slot", "tensorrt/log")
 MODULES = {
-    "rtx": (tensorrt_rtx_bindings, (*SHARED, "rtx")),
+    "rtx": (tensorrt_rtx_bindings, (*SHARED, "tensorrt/rtx")),
     "lean": (tensorrt_lean_bindings, SHARED),
     "cuda": (cuda_runtime, ("cuda_runtime",)),
 }

@@ -10,6 +10,7 @@ from helpers.support import photo_crops, unet_spec, write_images
 import p2p_deploy
 from p2p_deploy.errors import Failed, StalePlan
 from p2p_deploy.media.image.files import read_image
+from p2p_deploy.options import RunOptions
 from p2p_deploy.pixels import to_values
 from p2p_deploy.spec.sidecar import Profile, fixed_sizes
 
@@ -50,7 +51,7 @@ def test_a_run_whose_last_batch_is_smaller_is_done(opened, tmp_path):
     write_images(tmp_path / "in", frames)
     _, model = opened(profiles=FOUR_OR_MORE)
     with model:
-        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=5)
+        summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=5))
         assert (summary.done, summary.failed) == (7, 0)
     for index in range(7):
         written = read_image(tmp_path / "out" / f"{index:03d}.png")[0]

@@ -56,7 +56,7 @@ def test_a_gpu_that_fails_says_nothing_against_the_plan(opened, says):
     ],
 )
 def test_a_plan_that_is_refused_for_what_it_is_is_stale(opened, says):
-    with pytest.raises(StalePlan, match=r"refuses it: .*--rebuild"):
+    with pytest.raises(StalePlan, match=r"refuses it: .*rebuild=True"):
         opened(fail_at=DESERIALIZE, says=says)
 
 
@@ -261,7 +261,7 @@ def test_memory_that_is_not_there_asks_for_a_smaller_batch(opened):
     with model:
         gpu.fail_at = len(gpu.calls) + 2
         with pytest.raises(
-            Failed, match=r"cudaMallocHost.*cudaErrorMemoryAllocation \(out of memory\).*smaller --batch"
+            Failed, match=r"cudaMallocHost.*cudaErrorMemoryAllocation \(out of memory\).*smaller `batch`"
         ):
             model.slots(2, 4)
 

@@ -15,6 +15,7 @@ import p2p_deploy
 from p2p_deploy.backends import load
 from p2p_deploy.errors import Failed, StalePlan
 from p2p_deploy.media.image.files import read_image
+from p2p_deploy.options import LoadOptions, RunOptions
 from p2p_deploy.pixels import to_values
 from p2p_deploy.spec import ImageSpec
 
@@ -96,7 +97,7 @@ def test_wrong_frames_are_refused_with_what_was_expected(model):
 
 
 def test_a_batch_that_no_profile_admits_is_refused(model):
-    with pytest.raises(Failed, match=r"1000000000000000 frames of 64x64.*batch 1 to 8.*smaller --batch, at most 8"):
+    with pytest.raises(Failed, match=r"1000000000000000 frames of 64x64.*batch 1 to 8.*smaller `batch`, at most 8"):
         model.slots(1, 10**15)
 
 
@@ -125,7 +126,7 @@ def test_every_picture_of_a_run_gets_its_own_output(opened, tmp_path, pace, flav
     gpu, model = opened(pace, flavour)
     with model:
         for _ in range(2):
-            summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=3, overwrite=True)
+            summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=3, overwrite=True))
             assert (summary.done, summary.failed) == (22, 1)
         for index in {*range(23)} - {5}:
             written = read_image(tmp_path / "out" / f"{index:03d}.png")[0]
@@ -141,7 +142,7 @@ def test_runs_one_after_another_take_no_more_than_one_of_them(opened, tmp_path):
     gpu, model = opened()
     with model:
         for _ in range(3):
-            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=2, fit="resize")
+            p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=2, fit="resize"))
         model.slots(1, 1)
         assert gpu.live.get("stream", 0) == 0
         assert gpu.calls.count("cudaStreamCreateWithFlags") > 10
@@ -298,13 +299,13 @@ def test_a_trusted_plan_may_bring_its_code(opened):
     ],
 )
 def test_an_engine_that_is_not_what_its_sidecar_says_is_refused(opened, engine, said):
-    with pytest.raises(StalePlan, match=rf"{said}.*--rebuild"):
+    with pytest.raises(StalePlan, match=rf"{said}.*rebuild=True"):
         opened(engine=engine)
 
 
 def test_a_plan_that_tensorrt_refuses_is_refused_with_its_reason(opened):
     said = "the magic tag does not match"
-    with pytest.raises(StalePlan, match=rf"TensorRT 11\.4\.0\.106 refuses it: {said}.*--rebuild"):
+    with pytest.raises(StalePlan, match=rf"TensorRT 11\.4\.0\.106 refuses it: {said}.*rebuild=True"):
         opened(fail_at=DESERIALIZE, says=[said])
 
 
@@ -333,7 +334,7 @@ def test_a_real_gpu_gives_the_checkpoints_pictures(on_gpu, cuda_graphs):
     frames = pictures(7, SIZE)
     with load(checkpoint) as reference:
         expected = reference(frames).astype(int)
-    with load(plan, cuda_graphs=cuda_graphs) as model:
+    with load(plan, LoadOptions(cuda_graphs=cuda_graphs)) as model:
         for batch in (1, 4, 4, 4, 2, 4):
             assert np.abs(model(frames[:batch]).astype(int) - expected[:batch]).max() <= 8
         slots = model.slots(3, 2)
@@ -351,7 +352,7 @@ def test_a_real_gpu_runs_a_folder(on_gpu, tmp_path):
     write_images(tmp_path / "in", frames)
     with load(on_gpu[0]) as model:
         expected = np.concatenate([model(frames[index : index + 1]) for index in range(11)]).astype(int)
-        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", batch=3)
+        p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=3))
     for index in range(11):
         written = cv2.cvtColor(cv2.imread(str(tmp_path / "out" / f"{index:03d}.png")), cv2.COLOR_BGR2RGB)
         assert np.abs(written.astype(int) - expected[index]).max() <= 8

@@ -15,14 +15,15 @@ from helpers.support import ROOT, leftovers, unet_spec, varied_generator
 from onnx import TensorProto, helper
 
 from p2p_deploy.backends.tensorrt.log import log_of
-from p2p_deploy.errors import ExportError, OutputError
+from p2p_deploy.errors import ExportError, OptionError, OutputError
 from p2p_deploy.exporter.onnx import write_onnx
 from p2p_deploy.exporter.precision import multiply_accumulates
 from p2p_deploy.exporter.tensorrt import builder, flavours
 from p2p_deploy.exporter.tensorrt.builder import build_plan
+from p2p_deploy.exporter.tensorrt.config import configure
 from p2p_deploy.exporter.tensorrt.flavours import find_flavour
 from p2p_deploy.exporter.tensorrt.layers import PrecisionReport, require_half
-from p2p_deploy.exporter.tensorrt.options import BuildOptions, configure
+from p2p_deploy.options.export import BuildOptions
 from p2p_deploy.spec.sidecar import Profile
 
 
@@ -89,9 +90,10 @@ class TestPlan:
     def test_neither_torch_nor_onnx_is_imported(self, graph):
         code = (
             "import sys; from pathlib import Path; sys.modules.update(dict.fromkeys(('torch', 'onnx')));"
-            "from p2p_deploy.export.engine import build_plan; from p2p_deploy.export.flavours import find_flavour;"
-            "from p2p_deploy.export.options import BuildOptions; from p2p_deploy.sidecar import Profile;"
-            "options = BuildOptions((Profile((1, 1, 1), (64, 64, 64), (64, 64, 64)),));"
+            "from p2p_deploy.exporter.tensorrt.builder import build_plan;"
+            "from p2p_deploy.exporter.tensorrt.flavours import find_flavour;"
+            "from p2p_deploy.options import BuildOptions; from p2p_deploy.spec.sidecar import Profile;"
+            "options = BuildOptions(profiles=(Profile((1, 1, 1), (64, 64, 64), (64, 64, 64)),));"
             f"build_plan(Path({str(graph)!r}), Path({str(graph.with_suffix('.plan'))!r}), options, find_flavour('rtx'))"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
@@ -150,17 +152,26 @@ class TestRefusals:
         ("options", "words"),
         [
             ({"timing_cache": Path("t.cache")}, r"TensorRT for RTX .* no timing cache \(received t\.cache\)"),
-            ({"hardware_compatible": "same-cc"}, "TensorRT for RTX .* same-cc.*--targets"),
-            ({"hardware_compatible": "ampere"}, "ampere"),
-            ({"workspace_gib": 0.0}, "workspace is 0.0 GiB"),
-            ({"workspace_gib": 1e10}, "workspace is 10000000000.0 GiB; expected more than 0 and at most 4096"),
-            ({"workspace_gib": float("nan")}, "workspace is nan GiB"),
-            ({"workspace_gib": 1e-9}, "cannot build a plan"),
-            ({"optimization_level": 6}, "level is 6; expected 0 to 5"),
+            ({"hardware_compatible": "same-cc"}, "TensorRT for RTX .* same-cc.*`targets`"),
         ],
     )
     def test_options_that_do_not_suit(self, graph, options, words):
         self.refuse(graph, words, **options)
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"hardware_compatible": "ampere"}, "`hardware_compatible` must be one of .*; got ampere"),
+            ({"workspace_gib": 0.0}, "`workspace_gib` must be at least 0.001; got 0.0"),
+            ({"workspace_gib": 1e10}, "`workspace_gib` must be at most 4096"),
+            ({"workspace_gib": float("nan")}, "`workspace_gib` must be a finite number"),
+            ({"workspace_gib": 1e-9}, "`workspace_gib` must be at least 0.001"),
+            ({"optimization_level": 6}, "`optimization_level` must be at most 5; got 6"),
+        ],
+    )
+    def test_options_that_no_builder_has(self, options, words):
+        with pytest.raises(OptionError, match=words):
+            BuildOptions(**options)
 
 
 class TestPrecision:
@@ -171,7 +182,7 @@ class TestPrecision:
         builder = trt.Builder(log_of(trt.ILogger))
         config = builder.create_builder_config()
         assert config.get_flag(trt.BuilderFlag.TF32)  # else there would be nothing to clear
-        configure(config, BuildOptions((ANY,)), flavour)
+        configure(config, BuildOptions(profiles=(ANY,)), flavour)
         assert not config.get_flag(trt.BuilderFlag.TF32)
 
     def test_counts_the_multiply_accumulates_of_the_first_profiles_opt_shape(self, tmp_path):

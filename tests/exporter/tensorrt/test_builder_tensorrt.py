@@ -246,14 +246,14 @@ CLASSES = {
     "layer": "IConvolutionLayer",
     "item": "ITensor",
 }
-SOURCES = ("engine", "layers", "options", "progress", "timing")
+SOURCES = ("builder", "layers", "config", "progress", "timing_cache")
 
 
 def used_of_trt():
     """``BuilderFlag.VERSION_COMPATIBLE``, ``IBuilderConfig.set_flag`` and so on: what the sources use of TensorRT."""
     used = set()
     for source in SOURCES:
-        for node in ast.walk(ast.parse((ROOT / "p2p_deploy" / "export" / f"{source}.py").read_text())):
+        for node in ast.walk(ast.parse((ROOT / "p2p_deploy/exporter/tensorrt" / f"{source}.py").read_text())):
             names = ast.unparse(node).split(".") if isinstance(node, ast.Attribute) else ()
             if not all(name.isidentifier() for name in names):
                 continue  # of what a call gave; the objects themselves have names

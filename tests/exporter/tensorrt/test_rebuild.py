@@ -7,11 +7,12 @@ import pytest
 from helpers.plans import pretend_gpu
 
 from p2p_deploy.backends import cuda
-from p2p_deploy.backends.tensorrt.preflight import TensorRTOptions, check_plan
+from p2p_deploy.backends.tensorrt.preflight import check_plan
 from p2p_deploy.errors import ExportError
 from p2p_deploy.exporter.tensorrt import rebuild
 from p2p_deploy.exporter.tensorrt.layers import PrecisionReport
 from p2p_deploy.exporter.tensorrt.rebuild import rebuild_plan
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec.sidecar import read_sidecar
 
 
@@ -60,7 +61,7 @@ def test_a_plan_of_a_gpu_that_the_builder_does_not_know_gets_the_default_targets
     replace(read_sidecar(plan), targets=("sm89",), compute_capabilities=("8.9",)).save(plan)
     pretend_gpu(monkeypatch, capability="9.0")
     assert rebuild_plan(plan).targets == ()
-    assert check_plan(plan, TensorRTOptions())
+    assert check_plan(plan, LoadOptions())
 
 
 def test_a_gpu_too_old_for_the_builder_is_said_to_be_so(plan, monkeypatch):

@@ -94,7 +94,7 @@ def test_memory_holds_one_page(tmp_path):
 
 def test_an_output_that_holds_one_picture_is_refused_with_the_way_out(tmp_path):
     source = open_source(tiff(tmp_path / "a.tif"))
-    with pytest.raises(ItemFailed, match=r"a.tif holds 5 pages, and PNG one. Run with --ext same \(or tiff\)."):
+    with pytest.raises(ItemFailed, match=r"a.tif holds 5 pages, and PNG one. Run with `ext=same` \(or tiff\)."):
         open_sink(tmp_path / "a.png", source)
 
 

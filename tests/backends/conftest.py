@@ -7,6 +7,7 @@ from helpers.fake_gpu import Gpu, assert_well
 from helpers.plans import FLAVOURS, pretend_runtime, profile, write_plan
 
 from p2p_deploy.backends import load
+from p2p_deploy.options import LoadOptions
 
 PROFILES = (profile((1, 4, 8)),)
 
@@ -26,7 +27,7 @@ def opened(tmp_path, monkeypatch):
         engine = {"profiles": profiles, **(engine or {})}
         pretend_runtime(monkeypatch, gpus[-1], module=module, version=version, **engine)
         changes = {"flavour": flavour, "flavour_version": version, "profiles": profiles, **(sidecar or {})}
-        return gpus[-1], load(write_plan(tmp_path, **changes), **(options or {}))
+        return gpus[-1], load(write_plan(tmp_path, **changes), LoadOptions(**options or {}))
 
     yield open_plan
     gc.collect()

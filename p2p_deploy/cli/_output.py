@@ -1,99 +1,44 @@
-"""What several commands share: option types, output and progress."""
+"""What several commands share: output, progress, and being stopped."""
 
 from __future__ import annotations
 
 import json
-import math
-import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated, Any
 
-import typer
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist already.")]
-ShowProgress = Annotated[
-    bool | None, typer.Option("--progress/--no-progress", help="Show a progress bar. Default: on a terminal.")
-]
-Rebuild = Annotated[
-    bool, typer.Option("--rebuild", help="Build a plan that does not fit this machine again, from its ONNX file.")
-]
-TrustPlan = Annotated[
-    bool, typer.Option("--trust-plan", help="Let a version-compatible plan run the CPU code that it carries.")
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        help="auto, cpu or cuda:N. auto is the CPU for .onnx and .pt, the first GPU for .plan. Asked for a GPU that is "
-        "not there, the command fails; it never falls back to the CPU.",
-        metavar="auto|cpu|cuda:N",
-    ),
-]
+from p2p_deploy.cli._command import in_flags
+from p2p_deploy.options import Option, Options
+from p2p_deploy.reports import plain
 
 
-def _decibels(value: float) -> float:
-    # NaN compares with nothing, so a bound of the option's type would let it through and the gate would be open.
-    if not 0 <= value < math.inf:
-        raise typer.BadParameter(f"expected a number of decibels from 0 on, got {value}")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class JsonOptions(Options):
+    """What is printed."""
+
+    as_json: Annotated[bool, Option("Print one JSON document on stdout, and nothing else there.", name="json")] = False
 
 
-MinPsnr = Annotated[
-    float,
-    typer.Option("--min-psnr", help="PSNR in dB that a half precision must reach.", metavar="DB", callback=_decibels),
-]
+@dataclass(frozen=True, kw_only=True)
+class ProgressOptions(Options):
+    """What is shown meanwhile."""
 
-
-def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
-    """``HxW`` in pixels."""
-    found = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
-    if not found:
-        raise typer.BadParameter(f"expected HxW in pixels, such as 256x256, got {text!r}", param_hint=f"'{option}'")
-    return int(found[1]), int(found[2])
-
-
-def parse_count(text: str, option: str) -> int | None:
-    """A number from 1 on, or None for ``auto``."""
-    if text == "auto":
-        return None
-    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < 1:
-        raise typer.BadParameter(f"expected a number from 1 on, or auto, got {text!r}", param_hint=f"'{option}'")
-    return int(text)
-
-
-def parse_profile(text: str) -> tuple[int, int, int]:
-    """``MIN,OPT,MAX`` batch sizes, the value of ``--batch``."""
-    found = re.fullmatch(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})", text.replace(" ", ""))
-    if not found:
-        raise typer.BadParameter(f"expected MIN,OPT,MAX, such as 1,4,16, got {text!r}", param_hint="'--batch'")
-    smallest, best, largest = (int(number) for number in found.groups())
-    if not 1 <= smallest <= best <= largest:
-        raise typer.BadParameter(f"expected 1 <= MIN <= OPT <= MAX, got {text}", param_hint="'--batch'")
-    return smallest, best, largest
+    progress: Annotated[bool | None, Option("Show a progress bar. Default: on a terminal.")] = None
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout; what JSON has no number for (NaN, infinity) is null."""
-    print(json.dumps(_finite(document), indent=2, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
 def say(text: str) -> None:
     """A line on stderr, where progress and logs go."""
-    print(printable(text), file=sys.stderr, flush=True)
+    print(printable(in_flags(text)), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -8,18 +8,17 @@
 
 From that come the checks of programs that make a ``RunOptions``, the flags of the command line, their help, and the
 tables in the documents. Sentences, of help and of errors alike, write an option as Python has it, in backquotes:
-`` `limit=10` `` or `` `limit` ``; the command line shows ``--limit 10``.
+`` `limit=10` `` or `` `limit` ``; the command line shows it as a flag.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from p2p_deploy.errors import OptionError
 
@@ -35,6 +34,7 @@ class Option:
         below: a number that all values are less than.
         parse: makes the value of the text of a command line; raises ValueError, which says what was expected. Where a
             field holds a tuple, the option may be repeated, and each text is parsed.
+        once: ``parse`` makes the whole tuple of one text.
         shown: how values are written, such as ``HxW``; default: by their type.
         name: what it is called on a command line, where that is not the field's name.
         short: a single letter for it there.
@@ -45,6 +45,7 @@ class Option:
     high: float | None = None
     below: float | None = None
     parse: Callable[[str], Any] | None = None
+    once: bool = False
     shown: str | None = None
     name: str | None = None
     short: str | None = None
@@ -76,6 +77,11 @@ class Declared:
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
+    def shown(self) -> str:
+        """How its values are written."""
+        return self.option.shown or "|".join(self.choices) or _SHOWN.get(self.type, "TEXT")
+
+    @property
     def name(self) -> str:
         """Its name on a command line, without dashes in front."""
         return self.option.name or self.field.replace("_", "-")
@@ -104,6 +110,7 @@ class Declared:
             raise OptionError(f"`{self.field}` must be below {option.below:g}; got {value}.")
 
 
+_SHOWN = {int: "N", float: "X", Path: "PATH"}
 _KINDS = {int: "a number", float: "a number", bool: "True or False", str: "a text"}
 
 
@@ -115,17 +122,21 @@ class Options:
             declared.check(getattr(self, name))
 
 
-@cache
 def declared_options(options: type[Options]) -> Mapping[str, Declared]:
     """The options that a class declares, by field, in order."""
-    hints = get_type_hints(options, include_extras=True)
-    found = {}
-    for item in fields(options):  # type: ignore[arg-type]
-        hint = hints[item.name]
-        option = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Option)), None)
-        if option is not None:
-            found[item.name] = _declare(item.name, get_args(hint)[0], option, item.default)
-    return types.MappingProxyType(found)
+    if options not in _KNOWN:
+        hints = get_type_hints(options, include_extras=True)
+        found = {}
+        for item in fields(options):  # type: ignore[arg-type]
+            hint = hints[item.name]
+            option = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Option)), None)
+            if option is not None:
+                found[item.name] = _declare(item.name, get_args(hint)[0], option, item.default)
+        _KNOWN[options] = types.MappingProxyType(found)
+    return _KNOWN[options]
+
+
+_KNOWN: dict[type[Options], Mapping[str, Declared]] = {}
 
 
 def _declare(name: str, kind: Any, option: Option, default: Any) -> Declared:
@@ -134,62 +145,5 @@ def _declare(name: str, kind: Any, option: Option, default: Any) -> Declared:
         kinds = [part for part in get_args(kind) if part is not type(None)]
         optional = len(kinds) < len(get_args(kind))
         (kind,) = kinds
-    repeated = option_is_repeated(kind)
+    repeated = not option.once and get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis
     return Declared(name, get_args(kind)[0] if repeated else kind, optional, repeated, option, default)
-
-
-def option_is_repeated(kind: Any) -> bool:
-    """Whether a type is a tuple of any length."""
-    return get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis
-
-
-_MENTION = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\n]+))?`")
-
-
-def with_flags(sentence: str, names: Mapping[str, Declared]) -> str:
-    """A sentence as the command line says it: the options it mentions as flags, so far as ``names`` has them."""
-
-    def flag(found: re.Match[str]) -> str:
-        declared = names.get(found[1])
-        if declared is None:
-            return found[0]
-        value = (found[2] or "").strip("\"'")
-        if declared.type is bool:
-            return f"--no-{declared.name}" if value == "False" else f"--{declared.name}"
-        return f"--{declared.name} {value}".rstrip()
-
-    return _MENTION.sub(flag, sentence)
-
-
-# -- what values are made of on a command line
-
-
-def size(text: str) -> tuple[int, int]:
-    """``HxW`` in pixels, as (height, width)."""
-    found = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
-    if not found:
-        raise ValueError(f"expected HxW in pixels, such as 256x256, got {text!r}")
-    return int(found[1]), int(found[2])
-
-
-def count_or_auto(text: str) -> int | None:
-    """A number from 1 on, or None for ``auto``."""
-    if text == "auto":
-        return None
-    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < 1:
-        raise ValueError(f"expected a number from 1 on, or auto, got {text!r}")
-    return int(text)
-
-
-# -- options that several commands have
-
-Overwrite = Annotated[bool, Option("Replace what exists already.")]
-Device = Annotated[
-    str,
-    Option(
-        "auto, cpu or cuda:N; auto is the CPU, and for a .plan the first GPU. `p2p run` also takes several that share "
-        "the work as each gets done, such as cuda:0,cuda:1; cpu,cpu are two networks side by side with half of the cores "
-        "each. A GPU that cannot be used is an error and never a silent run on the CPU.",
-        shown="auto|cpu|cuda:N",
-    ),
-]

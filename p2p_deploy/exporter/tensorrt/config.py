@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from p2p_deploy.errors import ExportError
 from p2p_deploy.exporter.tensorrt.flavours import Flavour
-from p2p_deploy.spec.sidecar import Profile
+from p2p_deploy.options.export import BuildOptions
 
-HardwareCompatible = Literal["none", "ampere-plus", "same-cc"]
-MAX_OPTIMIZATION_LEVEL = 5  # the builder takes more for this
-MAX_WORKSPACE_GIB = 4096  # more than any GPU has, and less than the builder's integer holds
 _NO_TARGETS = ("NONE", "CURRENT")
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What to build.
-
-    Attributes:
-        profiles: the shapes the plan allows, at least one; a dimension that the graph fixes is the graph's in all.
-        targets: with TensorRT for RTX, the GPUs to build for, such as ``sm89``; none means the builder's default.
-        workspace_gib: most GPU memory a layer may work in, in GiB; None means what the builder chooses.
-        optimization_level: 0, quick to build, to 5, quick to run; None means the builder's default.
-        timing_cache: with ``tensorrt``, the file to keep kernel timings in; None means one in the user's cache folder.
-        version_compatible: build a plan that later versions can run too.
-        hardware_compatible: with ``tensorrt``, the other GPUs the plan is to run on: those from Ampere on, or those of
-            the same compute capability.
-        device: with ``tensorrt``, index of the GPU to build on.
-    """
-
-    profiles: tuple[Profile, ...] = ()
-    targets: tuple[str, ...] = ()
-    workspace_gib: float | None = None
-    optimization_level: int | None = None
-    timing_cache: Path | None = None
-    version_compatible: bool = False
-    hardware_compatible: HardwareCompatible = "none"
-    device: int = 0
 
 
 def check_options(options: BuildOptions, flavour: Flavour) -> None:
@@ -49,16 +18,8 @@ def check_options(options: BuildOptions, flavour: Flavour) -> None:
         ExportError: one sentence: an option the flavour does not have, or a value that means nothing.
     """
     refused = {"tensorrt": _not_tensorrt, "rtx": _not_rtx}[flavour.name](options)
-    level, gib, compatible = options.optimization_level, options.workspace_gib, options.hardware_compatible
     if refused:
         raise ExportError(f"{flavour} {refused}")
-    if level is not None and not 0 <= level <= MAX_OPTIMIZATION_LEVEL:
-        raise ExportError(f"The optimization level is {level}; expected 0 to {MAX_OPTIMIZATION_LEVEL}.")
-    if gib is not None and not 0 < gib <= MAX_WORKSPACE_GIB:
-        raise ExportError(f"The workspace is {gib} GiB; expected more than 0 and at most {MAX_WORKSPACE_GIB}.")
-    if compatible not in get_args(HardwareCompatible):
-        expected = ", ".join(get_args(HardwareCompatible))
-        raise ExportError(f"The hardware compatibility is {compatible!r}; expected one of {expected}.")
     for profile in options.profiles:
         for name, values in profile.to_dict().items():
             if values[0] < 1 or sorted(values) != values:
@@ -70,7 +31,7 @@ def _not_tensorrt(options: BuildOptions) -> str | None:
     if options.targets:
         return (
             f"builds for the GPU it runs on and takes no targets (received {', '.join(options.targets)}). Leave out "
-            "--targets, or build with --trt-flavour rtx."
+            "`targets`, or build with `flavour=rtx`."
         )
     return None
 
@@ -78,12 +39,12 @@ def _not_tensorrt(options: BuildOptions) -> str | None:
 def _not_rtx(options: BuildOptions) -> str | None:
     if options.timing_cache is not None:
         return (
-            f"times no kernels, so it has no timing cache (received {options.timing_cache}). Leave out --timing-cache."
+            f"times no kernels, so it has no timing cache (received {options.timing_cache}). Leave out `timing_cache`."
         )
     if options.hardware_compatible != "none":
         return (
             f"has no hardware compatibility levels (received {options.hardware_compatible}): name the GPUs to build "
-            "for with --targets, or build with --trt-flavour tensorrt."
+            "for with `targets`, or build with `flavour=tensorrt`."
         )
     return None
 
@@ -145,5 +106,5 @@ def configure(config: Any, options: BuildOptions, flavour: Flavour) -> list[str]
         config.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
         if not config.set_compute_capability(capability, index):
-            raise ExportError(f"{flavour} refuses the target {capability.name.lower()}. Leave it out of --targets.")
+            raise ExportError(f"{flavour} refuses the target {capability.name.lower()}. Leave it out of `targets`.")
     return warnings
