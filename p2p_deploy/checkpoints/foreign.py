@@ -114,7 +114,7 @@ def _read_numbers(file: Path, shapes: list[tuple[int, ...]]) -> np.ndarray:
         numbers: np.ndarray = np.load(file, allow_pickle=False)
     except OSError as exc:
         raise CheckpointError(f"{file} cannot be read: {exc.strerror or exc}.") from exc
-    except Exception as exc:  # whatever NumPy meets in a file that is none
+    except Exception as exc:  # whatever NumPy meets in another kind of file
         raise CheckpointError(f"{file} is not a .npy file of numbers; expected one of the shape {expected}.") from exc
     usable = isinstance(numbers, np.ndarray) and numbers.dtype.kind in "fiu" and numbers.shape in shapes
     if usable:

@@ -246,7 +246,7 @@ class TensorRTModel(Model):
         slot.lane.wait()
 
     def fingerprint(self) -> str:
-        """SHA-256 of the plan, which was held against its sidecar when it was opened."""
+        """SHA-256 of the plan, which was compared with its sidecar when it was opened."""
         return self._sidecar.plan_sha256
 
     def versions(self) -> dict[str, str]:

@@ -102,12 +102,12 @@ class Clock:
         apart: by how much they must rise at least.
 
     Attributes:
-        mended: whether any had to be changed.
+        corrected: whether any had to be changed.
         end: when what was shown last is over.
     """
 
     def __init__(self, time_base: Fraction, origin: Fraction, apart: int = 1) -> None:
-        self.mended = False
+        self.corrected = False
         self.end = 0
         self._time_base = time_base
         self._apart = apart
@@ -126,7 +126,7 @@ class Clock:
         else:
             placed = stamp + self._offset
             if self._last is not None and placed < self._last + self._apart:
-                self.mended = True
+                self.corrected = True
                 if self._last - placed > self._jump:
                     self._offset = self.end - stamp  # goes on where the first clock stopped
                     placed = self.end
