@@ -59,7 +59,7 @@ class WorkerCrash:
         self.error = error
 
 
-Inbox = SimpleQueue  # of TaskGroup and WorkerCrash
+Inbox = SimpleQueue[Any]  # of TaskGroup, WorkerCrash, and what the main thread is to call
 
 
 class Workers:

@@ -17,9 +17,10 @@ from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda
 from p2p_deploy.backends.tensorrt import rtx
 from p2p_deploy.backends.tensorrt.log import Excerpt, log_of
-from p2p_deploy.backends.tensorrt.preflight import TITLES, CheckedPlan, LoadOptions, check_plan, rebuild
+from p2p_deploy.backends.tensorrt.preflight import TITLES, CheckedPlan, check_plan, rebuild
 from p2p_deploy.backends.tensorrt.slot import MAKE_ROOM, ExecutionContext, TensorRTSlot
 from p2p_deploy.errors import Failed, P2PError, StalePlan
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec.sidecar import Profile, fixed_sizes
 
 
