@@ -1,21 +1,25 @@
-# make demo   installs into .venv and does the whole job on real photographs and a real clip
-# make test   installs into .venv and runs what CI runs
-# make docs   writes the tables of options in docs/cli.md from their declarations
+# make demo        installs into .venv and does the whole job on real photographs and a real clip
+# make test        installs into .venv and runs what CI runs
+# make torch-cpu   run first, it puts PyTorch's small CPU build into .venv instead of the CUDA build
+# make docs        rewrites the tables of options in docs/cli.md from their declarations
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# For what is built in an isolated environment too, such as this package itself.
+# The second is for packages that are built in an isolated environment, such as this one.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 
-.PHONY: demo test check docs clean
+.PHONY: demo test torch-cpu check docs clean
 
 demo: $(VENV)/installed-demo
 	$(BIN)/p2p demo --output p2p-demo --overwrite
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal  # a worker a core, so a thread a worker
+
+torch-cpu: $(BIN)/python
+	$(BIN)/python -m pip install -q --no-deps --index-url https://download.pytorch.org/whl/cpu torch
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What is usable on this machine, and the one command that mends what is not: for ``p2p doctor``."""
+"""What works on this machine, and the command that fixes what does not: for ``p2p doctor``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from p2p_deploy.reports import Report
 
 @dataclass(frozen=True)
 class Finding(Report):
-    """One thing that was looked at.
+    """One check and its result.
 
     Attributes:
-        name: what.
-        ok: whether it is usable.
-        detail: version, device or reason.
-        fix: the command or sentence that mends it, or None.
-        required: whether ``p2p run`` on an ONNX file needs it.
+        name: what was checked.
+        ok: whether it works.
+        detail: version and device, or the reason why it does not work.
+        fix: the command or sentence that fixes it, or None.
+        required: whether ``p2p run`` needs it for an ONNX file.
     """
 
     name: str
@@ -35,24 +35,18 @@ class Finding(Report):
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything. Never raises, and touches no GPU runtime."""
+    """Check everything. Never raises, and starts no GPU runtime."""
     return [
         Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         _onnxruntime(),
         _cuda_provider(),
         _gpu(),
-        _package("torch", "torch", "export", "checkpoints, export"),
-        _package("onnxscript", "onnxscript", "export", "export"),
-        _package("training", "lightning_fabric", "train", "p2p train", distribution="lightning-fabric"),
-        _package("TensorBoard", "tensorboard", "train", "training logs"),
+        _package("torch", "torch", "export", "reads and exports checkpoints"),
+        _package("onnxscript", "onnxscript", "export", "writes ONNX files"),
+        _package("training", "lightning_fabric", "train", "used by p2p train", distribution="lightning-fabric"),
+        _package("TensorBoard", "tensorboard", "train", "shows training logs"),
         _tensorrt("TensorRT", *RUNTIMES["tensorrt"]),
         _tensorrt("TensorRT for RTX", *RUNTIMES["rtx"]),
-        Finding(
-            "TensorRT execution",
-            False,
-            "not yet run on a GPU; p2p verify PLAN --against CKPT shows what it does on yours",
-            None,
-        ),
         _video(),
         _demo_files(),
     ]
@@ -76,14 +70,14 @@ def _cuda_provider() -> Finding:
     if "CUDAExecutionProvider" in providers:
         return Finding(name, cuda.device_count() > 0, f"CUDA provider, {cuda.device_count()} GPUs")
     fix = "pip uninstall -y onnxruntime; pip install 'p2p-deploy[gpu]'" if cuda.device_count() else None
-    return Finding(name, False, "this ONNX Runtime is the CPU build", fix)
+    return Finding(name, False, "the installed ONNX Runtime is the CPU build", fix)
 
 
 def _gpu() -> Finding:
     count = cuda.device_count()
     if count:
         return Finding("NVIDIA GPU", True, ", ".join(cuda.device_name(index) for index in range(count)))
-    return Finding("NVIDIA GPU", False, "no NVIDIA driver answers; everything but GPU execution works")
+    return Finding("NVIDIA GPU", False, "no NVIDIA driver found; everything works except running on a GPU")
 
 
 def _package(name: str, module: str, extra: str, purpose: str, distribution: str | None = None) -> Finding:
@@ -102,7 +96,7 @@ def _tensorrt(name: str, modules: tuple[str, ...], extra: str) -> Finding:
         except (ImportError, OSError) as exc:
             reasons.append(str(exc).partition("\n")[0])
             continue
-        needs = ", builds plans" if extra == "trt-rtx" else ", builds plans on a machine with a GPU"
+        needs = ", builds plans without a GPU" if extra == "trt-rtx" else ", builds plans on a machine with a GPU"
         return Finding(name, True, version + needs)
     hint = "; its libraries come from NVIDIA's package index" if extra == "trt" else ""
     return Finding(name, False, reasons[-1], f"pip install 'p2p-deploy[{extra}]'{hint}")
@@ -113,10 +107,10 @@ def _video() -> Finding:
         import av
 
         if "libx264" not in av.codecs_available:
-            raise ImportError("this PyAV has no libx264, so MP4 and MKV cannot be written")
+            raise ImportError("this PyAV has no libx264, so it cannot write MP4 and MKV")
         return f"PyAV {av.__version__}, H.264 by libx264"
 
-    return _try("video", detail, "pip install --force-reinstall --only-binary av av")
+    return _try("video", detail, "pip uninstall -y av; pip install av")
 
 
 def _demo_files() -> Finding:

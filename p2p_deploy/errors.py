@@ -5,7 +5,7 @@
     ├── SpecError            a ModelSpec that cannot be read, or that contradicts itself
     ├── CheckpointError      a checkpoint that cannot be read, or is not one of ours
     ├── ModelFileError       an ONNX file or plan that cannot be used
-    │   └── StalePlan        a plan for another TensorRT, GPU or system: building it again mends it
+    │   └── StalePlan        a plan for another TensorRT, GPU or system: building it again helps
     ├── MissingDependency    a package (an extra) that has to be installed first
     ├── DeviceError          a device that was asked for and is not there
     ├── ExportError          an artefact that could not be made, or did not pass its comparison
@@ -48,7 +48,7 @@ class ModelFileError(P2PError):
 
 
 class StalePlan(ModelFileError):
-    """A plan that does not fit this TensorRT, GPU or system, or is not whole: building it again here would mend it."""
+    """A plan that does not fit this TensorRT, GPU or system, or is damaged; building it again here would help."""
 
 
 class MissingDependency(P2PError):

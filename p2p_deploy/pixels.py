@@ -44,9 +44,11 @@ def to_channels(image_HWC: Pixels, channels: int) -> Pixels:
     if image_HWC.shape[2] == channels:
         return image_HWC
     if channels == 1 and image_HWC.shape[2] == 3:
-        return cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)[:, :, None]
+        grey_HW: Pixels = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)
+        return grey_HW[:, :, None]
     if channels == 3 and image_HWC.shape[2] == 1:
-        return cv2.cvtColor(image_HWC, cv2.COLOR_GRAY2RGB)
+        rgb_HWC: Pixels = cv2.cvtColor(image_HWC, cv2.COLOR_GRAY2RGB)
+        return rgb_HWC
     raise ValueError(f"cannot convert {image_HWC.shape[2]} channels to {channels}")
 
 
@@ -109,7 +111,8 @@ def from_values(
     low, high = value_range
     largest = np.iinfo(depth).max
     levels = (np.moveaxis(values_CHW, -3, -1) - np.float32(low)) * np.float32(largest / (high - low))
-    return np.clip(np.rint(levels), 0, largest).astype(depth)
+    images_HWC: Pixels = np.clip(np.rint(levels), 0, largest).astype(depth)
+    return images_HWC
 
 
 def to_depth(image_HWC: Pixels, depth: DepthType) -> Pixels:

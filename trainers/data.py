@@ -167,7 +167,8 @@ class View:
 
     def of(self, image_HWC: Pixels) -> Pixels:
         """That part of a picture of any size, (height, width, C)."""
-        return self.cut(pixels.resize(image_HWC, *self.large))
+        part: Pixels = self.cut(pixels.resize(image_HWC, *self.large))
+        return part
 
     def cut(self, image_HWC: Any) -> Any:
         """The same of one that is resized already."""

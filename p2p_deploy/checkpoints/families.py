@@ -1,6 +1,6 @@
 """Whose weights are these? Asked of every family in turn, of the keys and shapes alone.
 
-To add a family: a file with a ``find`` like the ones here, its line in ``FAMILIES``, and a layout in the tests.
+To add a family: a file with a ``detect`` like the ones here, its line in ``FAMILIES``, and a layout in the tests.
 """
 
 from __future__ import annotations

@@ -111,10 +111,10 @@ def _with_encoded(found: Detection, generator: nn.Module, file: Path | None) -> 
 def _read_numbers(file: Path, shapes: list[tuple[int, ...]]) -> np.ndarray:
     expected = " or ".join(map(str, shapes))
     try:
-        numbers = np.load(file, allow_pickle=False)
+        numbers: np.ndarray = np.load(file, allow_pickle=False)
     except OSError as exc:
         raise CheckpointError(f"{file} cannot be read: {exc.strerror or exc}.") from exc
-    except Exception as exc:  # whatever NumPy meets in a file that is none
+    except Exception as exc:  # whatever NumPy meets in another kind of file
         raise CheckpointError(f"{file} is not a .npy file of numbers; expected one of the shape {expected}.") from exc
     usable = isinstance(numbers, np.ndarray) and numbers.dtype.kind in "fiu" and numbers.shape in shapes
     if usable:

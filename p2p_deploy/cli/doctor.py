@@ -8,9 +8,9 @@ from p2p_deploy.cli._output import JsonOptions, print_json
 
 
 def doctor(output: JsonOptions) -> None:
-    """Say which runtimes, GPU and codecs are usable here, and what mends each missing one.
+    """Check which runtimes, GPUs and codecs work on this machine, and say how to fix what does not.
 
-    The exit code is 1 only when ONNX files cannot be run.
+    The exit code is 1 only if ONNX files cannot be run.
     """
     from p2p_deploy.diagnosis import diagnose
 
@@ -21,6 +21,6 @@ def doctor(output: JsonOptions) -> None:
         for finding in findings:
             print(f"{'ok' if finding.ok else '--':3} {finding.name:24} {finding.detail}")
             if finding.fix and not finding.ok:
-                print(f"    {'':24} mend with: {finding.fix}")
+                print(f"    {'':24} fix with: {finding.fix}")
     if not all(finding.ok for finding in findings if finding.required):
         raise typer.Exit(1)

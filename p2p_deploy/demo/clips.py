@@ -43,4 +43,5 @@ def middle_frame(path: Path) -> Pixels:
     """The frame half-way through, (H, W, 3) uint8 RGB, at most one key frame early."""
     with av.open(str(path)) as container:
         container.seek((container.duration or 0) // 2)
-        return next(container.decode(video=0)).to_ndarray(format="rgb24")
+        rgb_HWC: Pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
+        return rgb_HWC

@@ -46,7 +46,8 @@ class Emulation:
     @torch.no_grad()
     def __call__(self, *inputs: np.ndarray) -> Pixels:
         """What the model takes to frames (N, H, W, C_out) uint8; NaN becomes 0."""
-        with observing(self.model.generator, is_leaf, self._count), Float32Accumulation():
+        summing = Float32Accumulation()  # type: ignore[no-untyped-call]  # its constructor is torch's
+        with observing(self.model.generator, is_leaf, self._count), summing:
             levels = self.model.levels(*map(torch.from_numpy, inputs))
         return to_frames(levels.nan_to_num(0.0)).numpy()
 

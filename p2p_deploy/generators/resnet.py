@@ -117,6 +117,7 @@ class Trunk(nn.Module):
                 raise SpecError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
         super().__init__()
         self.n_downs = n_downs
+        self.size_multiple, self.min_size = 2**n_downs, max(8, 2 * 2**n_downs)
         width = [ngf * 2**level for level in range(n_downs + 1)]
         self.head = wide(in_channels, ngf, norm, bias=bias)
         self.downs = nn.ModuleList(down(width[level], width[level + 1], norm, bias=bias) for level in range(n_downs))
@@ -146,7 +147,6 @@ class Tail(nn.Module):
         super().__init__()
         self.pad = nn.ReflectionPad2d(3)
         self.conv = nn.Conv2d(ngf, out_channels, 7)
-        self.size_multiple, self.min_size = 2**n_downs, max(8, 2 * 2**n_downs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pad, convolve, tanh."""

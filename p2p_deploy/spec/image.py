@@ -129,7 +129,7 @@ class ImageSpec:
         """A vector of so many numbers from N(0, 1).
 
         Raises:
-            SpecError: for a length that is none.
+            SpecError: the length is out of range.
         """
         return cls(length, "gray", "float32", kind="latent")
 

@@ -164,7 +164,7 @@ def _from_dict(data: dict[str, Any]) -> PlanSidecar:
 
 
 def _check_texts(values: Mapping[str, str]) -> None:
-    """Raise ValueError for a version, a hash or a file name that is none; they are used as what they say they are."""
+    """Raise ValueError for a malformed version, hash or file name, because they are used without further checks."""
     if not _VERSION.fullmatch(values["flavour_version"]):
         raise ValueError(f"flavour_version is {values['flavour_version'][:80]!r}, not a version such as 11.4.0.106")
     for key in ("plan_sha256", "source_onnx_sha256"):

@@ -272,14 +272,14 @@ class TestInfoAndDoctor:
         facts = json.loads(invoke("info", identity, "--json").stdout, parse_constant=refuse)
         assert facts["quality"] == {"psnr_db": None, "max_levels": None, "ssim": [None]}
 
-    def test_doctor_says_what_is_here_and_mends_the_rest(self):
+    def test_doctor_says_what_works_here_and_how_to_fix_the_rest(self):
         result = p2p("doctor")
         assert result.returncode == 0
         for word in ("ONNX Runtime", "NVIDIA GPU", "TensorRT for RTX", "libx264", "pip install 'p2p-deploy[trt]'"):
             assert word in result.stdout
         findings = {finding["name"]: finding for finding in json.loads(invoke("doctor", "--json").stdout)}
         assert findings["ONNX Runtime"]["ok"]
-        assert not findings["TensorRT execution"]["ok"]
+        assert "TensorRT execution" not in findings  # it reports this machine, not what its developers have tried
 
     def test_doctor_fails_without_a_runtime_and_says_what_to_install(self):
         result = p2p_without((*BLOCKED, "onnxruntime"), "doctor")

@@ -11,7 +11,8 @@ import p2p_deploy
 from p2p_deploy import errors
 from p2p_deploy.cli import app
 
-DOCS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md")
+DOCS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PAGES}
 EVERYTHING = "\n".join(DOCS.values())
 
 
@@ -82,4 +83,4 @@ def test_the_constraints_pin_what_the_extras_ask_for():
 
 
 def test_the_changelog_knows_this_version():
-    assert f"## {p2p_deploy.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{p2p_deploy.__version__}] - 20" in (ROOT / "CHANGELOG.md").read_text()

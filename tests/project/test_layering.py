@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,13 @@ def test_the_top_level_is_small():
 
 def test_every_module_has_its_layer():
     assert {name.split(".")[0] for name, _ in modules("p2p_deploy")} - {"__init__"} == set(LEVEL)
+
+
+def test_the_document_has_the_same_layers():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", text, re.M)
+    drawn = [(int(level), name) for level, names in rows for name in re.findall(r"`(\w+)`", names)]
+    assert drawn == [(level, name) for level, names in enumerate(LAYERS[:-1], start=1) for name in names]
 
 
 def test_trainers_use_the_lower_layers_only():

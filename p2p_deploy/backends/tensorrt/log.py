@@ -64,7 +64,7 @@ def log_of(base: Any) -> Any:
     ``entries`` has the latest warnings and errors, ``from_now()`` gives an ``Excerpt`` of those that come next.
     """
 
-    class Log(base):
+    class Log(base):  # type: ignore[misc]  # known when a flavour is imported
         def __init__(self) -> None:
             base.__init__(self)
             self.entries: list[Entry] = []

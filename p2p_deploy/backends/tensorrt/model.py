@@ -17,9 +17,10 @@ from p2p_deploy.backends.base import Model, Slot
 from p2p_deploy.backends.cuda_runtime import CudaDevice, import_cuda
 from p2p_deploy.backends.tensorrt import rtx
 from p2p_deploy.backends.tensorrt.log import Excerpt, log_of
-from p2p_deploy.backends.tensorrt.preflight import TITLES, CheckedPlan, LoadOptions, check_plan, rebuild
+from p2p_deploy.backends.tensorrt.preflight import TITLES, CheckedPlan, check_plan, rebuild
 from p2p_deploy.backends.tensorrt.slot import MAKE_ROOM, ExecutionContext, TensorRTSlot
 from p2p_deploy.errors import Failed, P2PError, StalePlan
+from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec.sidecar import Profile, fixed_sizes
 
 
@@ -64,7 +65,7 @@ class TensorRTModel(Model):
         self._device = device
         self._cuda_graphs = options.cuda_graphs
         self._graph_refusals: list[str] = []
-        self._releases: list[weakref.finalize] = []
+        self._releases: list[weakref.finalize[..., Any]] = []
         self._log = log_of(plan.trt.ILogger)
         self._cache: Any = None
         self._config: Any = None
@@ -246,7 +247,7 @@ class TensorRTModel(Model):
         slot.lane.wait()
 
     def fingerprint(self) -> str:
-        """SHA-256 of the plan, which was held against its sidecar when it was opened."""
+        """SHA-256 of the plan, which was compared with its sidecar when it was opened."""
         return self._sidecar.plan_sha256
 
     def versions(self) -> dict[str, str]:

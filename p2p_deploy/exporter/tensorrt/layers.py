@@ -96,7 +96,8 @@ def _multiply_accumulates(trt: Any, layer: Any) -> int:
     # The network gives every layer as an ILayer, which does not know its kernel.
     layer.__class__ = _kinds(trt)[layer.type]
     try:
-        taken, given = tuple(layer.get_input(0).shape), tuple(layer.get_output(0).shape)
+        taken: tuple[int, ...] = tuple(layer.get_input(0).shape)
+        given: tuple[int, ...] = tuple(layer.get_output(0).shape)
     except RuntimeError as exc:
         raise ExportError(f"The sizes of {layer.name} cannot be told: {exc}") from exc
     if min(*taken, *given) < 0:
@@ -104,7 +105,7 @@ def _multiply_accumulates(trt: Any, layer: Any) -> int:
     if layer.type == trt.LayerType.MATRIX_MULTIPLY:
         return math.prod(taken) * given[-1]
     places = taken if layer.type == trt.LayerType.DECONVOLUTION else given
-    kernel = math.prod(layer.kernel_size_nd) * taken[1] * layer.num_output_maps // layer.num_groups
+    kernel: int = math.prod(layer.kernel_size_nd) * taken[1] * layer.num_output_maps // layer.num_groups
     return kernel * places[0] * math.prod(places[2:])
 
 

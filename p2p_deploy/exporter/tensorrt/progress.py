@@ -18,7 +18,7 @@ def progress_monitor(base: Any, on_progress: OnProgress) -> Any:
     not travel through the builder: its bindings print it and go on.
     """
 
-    class Monitor(base):
+    class Monitor(base):  # type: ignore[misc]  # known when a flavour is imported
         def __init__(self) -> None:
             base.__init__(self)
             self.totals: dict[str, int] = {}

@@ -165,9 +165,9 @@ def _decode_with_pillow(data: bytes) -> Pixels:
         raise Unreadable(f"is damaged: {str(exc).partition(' <')[0]}. Take a whole copy of it") from exc
     if damage:
         raise Unreadable(f"is damaged: {damage}. Take a whole copy of it")
-    if pixels.ndim == 2:
-        return pixels
-    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    return pixels
 
 
 def _straight(image: Pixels, page: Page, said: list[str]) -> Pixels:

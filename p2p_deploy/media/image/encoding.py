@@ -107,7 +107,7 @@ def _in_opencv_order(pixels_HWC: Pixels, alpha: Pixels | None) -> Pixels:
     colours = pixels_HWC.shape[2] == 3
     if alpha is None:
         return cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR) if colours else pixels_HWC
-    bgra = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGRA if colours else cv2.COLOR_GRAY2BGRA)
+    bgra: Pixels = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGRA if colours else cv2.COLOR_GRAY2BGRA)
     fitted = resize(to_depth(alpha, pixels_HWC.dtype.type), *pixels_HWC.shape[:2])
     cv2.insertChannel(fitted, bgra, 3)
     return bgra

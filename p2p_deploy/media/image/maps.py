@@ -95,7 +95,7 @@ def draw_labels(photo_HWC: Pixels, classes: int) -> Maps:
         (H, W, 1) int32.
     """
     grey = resize(to_channels(photo_HWC, 1), 256, 256)
-    steps = cv2.medianBlur(grey, 9).astype(np.int32) * classes // 256
+    steps: Maps = cv2.medianBlur(grey, 9).astype(np.int32) * classes // 256
     return steps.reshape(256, 256, 1)
 
 

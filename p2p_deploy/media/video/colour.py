@@ -86,7 +86,8 @@ class ToRgb:
         if steps != (1, 1):
             parts[1:] = [cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC) for part in parts[1:]]
         cv2.merge(parts, dst=self._work)
-        return cv2.transform(self._work, self._rows[full])
+        rgb_HWC: Pixels = cv2.transform(self._work, self._rows[full])
+        return rgb_HWC
 
 
 class FromRgb:

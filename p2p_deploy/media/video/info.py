@@ -85,7 +85,8 @@ def promised_end(stream: Any) -> Fraction | None:
     elif stream.container.format.name == "avi":  # without its index, at the end, FFmpeg guesses from the file's size
         duration = max(duration or 0, stream.frames)
     if duration:
-        return (stream.start_time or 0) * stream.time_base + duration * stream.time_base
+        end: Fraction = ((stream.start_time or 0) + duration) * stream.time_base
+        return end
     container = stream.container
     if container.duration and not container.streams.audio:
         return Fraction(container.duration, av.time_base)
@@ -101,12 +102,12 @@ class Clock:
         apart: by how much they must rise at least.
 
     Attributes:
-        mended: whether any had to be changed.
+        corrected: whether any had to be changed.
         end: when what was shown last is over.
     """
 
     def __init__(self, time_base: Fraction, origin: Fraction, apart: int = 1) -> None:
-        self.mended = False
+        self.corrected = False
         self.end = 0
         self._time_base = time_base
         self._apart = apart
@@ -125,7 +126,7 @@ class Clock:
         else:
             placed = stamp + self._offset
             if self._last is not None and placed < self._last + self._apart:
-                self.mended = True
+                self.corrected = True
                 if self._last - placed > self._jump:
                     self._offset = self.end - stamp  # goes on where the first clock stopped
                     placed = self.end

@@ -103,7 +103,7 @@ class VideoSink:
         for long would be gone at once.
         """
         try:
-            packets = self._stream.encode(picture)
+            packets: list[Any] = self._stream.encode(picture)
         except FFMPEG_ERRORS as exc:
             raise ItemFailed(f"{self.path} cannot be encoded ({reason(exc)}).") from exc
         for packet in packets:

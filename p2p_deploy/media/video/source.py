@@ -147,7 +147,7 @@ class VideoSource:
         notes = self._notes
         if (frame.height, frame.width) != self.info.size:
             notes = (*notes, "size changes within the clip; kept at the first")
-        if self._clock.mended:
+        if self._clock.corrected:
             notes = (*notes, "time stamps that run backwards; counted on")
         pixels = _as_shown(frame, self._to_rgb(frame))
         depth = 16 if self._deep else 8
@@ -171,7 +171,7 @@ class VideoSource:
     def _missing_end(self, frames: int) -> str | None:
         """A sentence when the last frame ends clearly before the header says it should."""
         promised = promised_end(self._stream)
-        if promised is None or self._clock.mended:
+        if promised is None or self._clock.corrected:
             return None
         promised -= self.info.origin
         missing = promised - self._clock.end * self.info.time_base
