@@ -29,8 +29,7 @@ from p2p_deploy.demo.crops import cut
 from p2p_deploy.demo.photos import photos
 from p2p_deploy.media.image.files import encode_image, read_image
 from p2p_deploy.pixels import Pixels
-from trainers import cyclegan, pix2pix
-from trainers.loop import TrainingProgress
+from trainers import CycleGANOptions, Pix2PixOptions, TrainingOptions, TrainingProgress, train
 
 SIZE, CROP = 128, 143  # 143 is what pictures are resized to before they are cropped
 TRAIN, HELD_OUT = 600, 24
@@ -80,7 +79,7 @@ def of_checkpoint(path: Path, inputs: np.ndarray) -> np.ndarray:
 
 
 def timed_training(
-    train: Callable[..., Path], data: Path, run: Path, options: Callable[..., object], minutes: float
+    system: str, data: Path, run: Path, options: Callable[..., TrainingOptions], minutes: float
 ) -> tuple[Path, list[Step]]:
     """Train for so long; the checkpoint, and (step, seconds, what was measured) of each step."""
     times: list[Step] = []
@@ -89,14 +88,15 @@ def timed_training(
         times.append((now.step, time.perf_counter() - started, now.measures))
 
     started = time.perf_counter()
-    train(data, run, options(steps=CALIBRATION, every=10**6), on_progress=note)
+    train(system, data, run, options(steps=CALIBRATION, every=10**6), on_progress=note)
     each = (times[-2][1] - times[1][1]) / (times[-2][0] - times[1][0])  # the last one saves and measures
     shutil.rmtree(run)
     steps = int(minutes * 60 / each)
     print(f"{each:.3f} s a step: {steps} steps", flush=True)
     times.clear()
     started = time.perf_counter()
-    return train(data, run, options(steps=steps, every=max(1, steps // POINTS)), on_progress=note), times
+    report = train(system, data, run, options(steps=steps, every=max(1, steps // POINTS)), on_progress=note)
+    return report.checkpoint, times
 
 
 def measured(run: Path, times: list[Step], inputs: np.ndarray, targets: np.ndarray) -> list[dict]:
@@ -113,8 +113,8 @@ def measured(run: Path, times: list[Step], inputs: np.ndarray, targets: np.ndarr
 
 
 def pix2pix_at(folder: Path, minutes: float) -> dict:
-    def options(steps: int, every: int) -> pix2pix.Options:
-        return pix2pix.Options(size=SIZE, steps=steps, save_every=10**6, validate_every=every, device="cpu", ema=0.995)
+    def options(steps: int, every: int) -> Pix2PixOptions:
+        return Pix2PixOptions(size=SIZE, steps=steps, save_every=10**6, validate_every=every, device="cpu", ema=0.995)
 
     data, targets = folder / "pairs", crops(HELD_OUT, SIZE, 1, held_out=True)
     learnt = crops(TRAIN, CROP, 0, held_out=False)
@@ -123,12 +123,12 @@ def pix2pix_at(folder: Path, minutes: float) -> dict:
     write(data / "B" / "train", learnt)
     write(data / "A" / "val", inputs)
     write(data / "B" / "val", targets)
-    return result("pix2pix", pix2pix.train, data, folder, options, minutes, inputs, targets)
+    return result("pix2pix", data, folder, options, minutes, inputs, targets)
 
 
 def cyclegan_at(folder: Path, minutes: float) -> dict:
-    def options(steps: int, every: int) -> cyclegan.Options:
-        return cyclegan.Options(
+    def options(steps: int, every: int) -> CycleGANOptions:
+        return CycleGANOptions(
             size=SIZE, ngf=32, steps=steps, save_every=every, keep=99, validate_every=10**6, device="cpu"
         )
 
@@ -136,20 +136,19 @@ def cyclegan_at(folder: Path, minutes: float) -> dict:
     write(data / "trainA", crops(TRAIN, CROP, 0, held_out=False))
     write(data / "trainB", [by_night(photo) for photo in crops(TRAIN, CROP, 2, held_out=False)])
     targets = [by_night(photo) for photo in inputs]
-    return result("cyclegan", cyclegan.train, data, folder, options, minutes, inputs, targets)
+    return result("cyclegan", data, folder, options, minutes, inputs, targets)
 
 
 def result(
     name: str,
-    train: Callable[..., Path],
     data: Path,
     folder: Path,
-    options: Callable[..., object],
+    options: Callable[..., TrainingOptions],
     minutes: float,
     inputs: list[Pixels],
     targets: list[Pixels],
 ) -> dict:
-    checkpoint, times = timed_training(train, data, folder / name, options, minutes)
+    checkpoint, times = timed_training(name, data, folder / name, options, minutes)
     given, wanted = np.stack(inputs), np.stack(targets)
     curve, of_inputs = measured(folder / name, times, given, wanted), compare(given, wanted)
     outputs = of_checkpoint(checkpoint, given)
@@ -186,10 +185,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--only", choices=("pix2pix", "cyclegan"))
     arguments = parser.parse_args()
-    for name, train in (("pix2pix", pix2pix_at), ("cyclegan", cyclegan_at)):
+    for name, at in (("pix2pix", pix2pix_at), ("cyclegan", cyclegan_at)):
         if arguments.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                write_result(f"training_quality_{name}", train(Path(folder), arguments.minutes))
+                write_result(f"training_quality_{name}", at(Path(folder), arguments.minutes))
 
 
 if __name__ == "__main__":

@@ -25,11 +25,12 @@ from PIL import Image
 from torch import nn
 
 from p2p_deploy.generators import build_generator
+from trainers import Pix2PixOptions
 from trainers.data import AlignedPairs, find_pairs, loader_of
 from trainers.discriminators import PatchGAN
 from trainers.launch import make_fabric
 from trainers.networks import init_weights
-from trainers.pix2pix import Options, Pix2Pix, make_spec
+from trainers.pix2pix import Pix2Pix, make_spec
 
 PAIRS = 20
 
@@ -60,7 +61,7 @@ def plain_pairs(data: Path, size: int) -> Iterator[tuple[torch.Tensor, torch.Ten
 
 def plain(data: Path, size: int) -> Callable[[int], None]:
     """The step of the paper, as one writes it down."""
-    spec = make_spec(Options(size=size))
+    spec = make_spec(Pix2PixOptions(size=size))
     G = init_weights(build_generator(spec.arch, spec.arch_kwargs))
     D = init_weights(PatchGAN(6))
     optimizer_G = torch.optim.Adam(G.parameters(), 2e-4, (0.5, 0.999), fused=False)
@@ -95,7 +96,7 @@ def plain(data: Path, size: int) -> Callable[[int], None]:
 
 def ours(data: Path, size: int, run: Path, **changes: bool) -> Callable[[int], None]:
     """The step of the trainer."""
-    options = Options(size=size, device="cpu", **changes)
+    options = Pix2PixOptions(size=size, device="cpu", **changes)
     fabric = make_fabric(options, run)
     system = Pix2Pix(fabric, options, make_spec(options))
     pairs = AlignedPairs(find_pairs(data), size, 3, "AtoB", 0)

@@ -6,11 +6,7 @@ Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consist
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -20,14 +16,12 @@ from torch.nn import functional as F
 from p2p_deploy.generators import build_generator
 from p2p_deploy.spec import ModelSpec
 from trainers import pix2pix
-from trainers.data import HeldOut, batch_of, loader_of
 from trainers.discriminators import PatchGAN
 from trainers.image_pool import ImagePool
-from trainers.launch import make_fabric
-from trainers.loop import Data, TrainingProgress, fit
 from trainers.losses import consistency_loss, lsgan_loss
+from trainers.material import Material
 from trainers.networks import init_weights
-from trainers.options import TranslationOptions
+from trainers.options import CycleGANOptions, Pix2PixOptions
 from trainers.system import System
 from trainers.unaligned import Unaligned, find_domains, find_held_out
 
@@ -35,22 +29,6 @@ CYCLE_WEIGHT = 10.0
 IDENTITY_WEIGHT = 0.5  # of the cycle's; section 5.2, and the reference implementation for every data set
 LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)
-PREVIEWS = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(TranslationOptions):
-    """How to train; see also ``TranslationOptions``.
-
-    Attributes:
-        generator: ``resnet`` as in the paper, or ``unet``; both with InstanceNorm.
-        identity: weight of the identity loss, as a share of the cycle's; 0 leaves it out.
-        pool: how many generated pictures are remembered for each discriminator.
-    """
-
-    generator: Literal["resnet", "unet"] = "resnet"
-    identity: float = IDENTITY_WEIGHT
-    pool: int = 50
 
 
 class CycleGAN(System):
@@ -58,7 +36,21 @@ class CycleGAN(System):
 
     paired = False
 
-    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+    @staticmethod
+    def material(data: Path, options: CycleGANOptions) -> Material:
+        """Two domains without pairs."""
+        domains, held_out = find_domains(data), find_held_out(data)
+        if options.direction == "BtoA":
+            domains, held_out = domains[::-1], held_out[::-1]
+
+        def pictures(found: tuple[list[Path], list[Path]], augment: bool) -> Unaligned:
+            return Unaligned(*found, options.size, options.seed, augment=augment)
+
+        notes = {"pictures": [len(domain) for domain in domains]}
+        training, shown = pictures(domains, True), pictures(domains, False)
+        return Material(make_spec(options), training, pictures(held_out, False), shown, notes)
+
+    def __init__(self, fabric: Fabric, options: CycleGANOptions, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
         self.identity = options.identity
         self.consistency = options.consistency
@@ -113,50 +105,10 @@ class CycleGAN(System):
         return self.networks["G"](batch[0]), batch[1]
 
 
-def train(
-    data: Path,
-    run: Path,
-    options: Options,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
-    cancel: threading.Event | None = None,
-) -> Path:
-    """Train on two domains and return the checkpoint of the generator from A to B, ``run/ckpt.pt``.
-
-    Raises like ``pix2pix.train``.
-    """
-    spec = make_spec(options)
-    domains, held_out = find_domains(data), find_held_out(data)
-    if options.direction == "BtoA":
-        domains, held_out = domains[::-1], held_out[::-1]
-    fabric = make_fabric(options, run)
-    dataset = Unaligned(*domains, options.size, options.seed)
-    system = CycleGAN(fabric, options, spec)
-    shown = Unaligned(*domains, options.size, options.seed, augment=False)
-    preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
-    return fit(
-        system,
-        Data(
-            len(dataset),
-            loader_of(dataset, fabric, options),
-            preview,
-            HeldOut(Unaligned(*held_out, options.size, options.seed, augment=False), options.batch, fabric.device),
-        ),
-        run,
-        {"system": "cyclegan", "pictures": [len(domain) for domain in domains]},
-        overwrite=overwrite,
-        resume=resume,
-        on_progress=on_progress,
-        cancel=cancel,
-    )
-
-
-def make_spec(options: Options) -> ModelSpec:
+def make_spec(options: CycleGANOptions) -> ModelSpec:
     """The ModelSpec of the generators that ``options`` describe. Raises DataError like ``pix2pix.make_spec``."""
     described = pix2pix.make_spec(
-        pix2pix.Options(
+        Pix2PixOptions(
             size=options.size,
             ngf=options.ngf,
             generator=options.generator,

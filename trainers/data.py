@@ -26,7 +26,7 @@ from p2p_deploy.errors import DataError, ItemFailed
 from p2p_deploy.media.image.files import SUFFIXES, read_image
 from p2p_deploy.pixels import Pixels
 from p2p_deploy.spec import Direction
-from trainers.options import LoopOptions
+from trainers.options import TrainingOptions
 
 JITTER = 286 / 256  # pictures are resized to this times the training size, then cropped (Isola et al., appendix 6.2)
 
@@ -59,7 +59,7 @@ def find_pairs(data: Path, split: str = "train") -> list[PairFiles]:
         DataError: the folder is missing or empty, or A and B do not match.
     """
     if not data.is_dir():
-        raise DataError(f"{data} is not a folder. Expected aligned pairs; see p2p train --help.")
+        raise DataError(f"{data} is not a folder. Expected aligned pairs; see docs/cli.md, p2p train.")
     a_folder, b_folder = data / "A" / split, data / "B" / split
     if a_folder.is_dir() or b_folder.is_dir():
         return [PairFiles(a, b) for a, b in match_names((a_folder, b_folder))]
@@ -257,7 +257,7 @@ class ShuffledEpochs(Sampler[list[tuple[int, int]]]):
             epoch, skip = epoch + 1, 0
 
 
-def loader_of(dataset: Dataset[Any], fabric: Fabric, options: LoopOptions) -> Callable[[int], Iterable[Any]]:
+def loader_of(dataset: Dataset[Any], fabric: Fabric, options: TrainingOptions) -> Callable[[int], Iterable[Any]]:
     """What gives endless batches of ``dataset``, on the device, from the one of that number on.
 
     The items of ``dataset`` are known by (epoch, index).

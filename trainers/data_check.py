@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from p2p_deploy.errors import DataError, ItemFailed
 from p2p_deploy.media.image.files import read_image
 from p2p_deploy.media.image.maps import read_map
+from p2p_deploy.reports import Report
 from trainers.data import PairFiles, find_held_out, find_pairs, list_images, match_names, read_pair
 from trainers.labelled import name_of
 from trainers.unaligned import find_domains
@@ -23,8 +25,8 @@ FEW = 10  # pictures
 UNKNOWN = 255  # as a label, in many data sets
 
 
-@dataclass
-class Findings:
+@dataclass(frozen=True)
+class DataReport(Report):
     """What a data set is.
 
     Attributes:
@@ -43,13 +45,19 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, the most frequent size first."""
+        sizes = [{"height": h, "width": w, "count": count} for (h, w), count in self.sizes.most_common()]
+        return {**super().to_dict(), "sizes": sizes}
 
-def check(data: Path) -> Findings:
+
+def check_data(data: str | Path) -> DataReport:
     """Read every file of a data set.
 
     Raises:
         DataError: there is no folder, or none of the layouts in it.
     """
+    data = Path(data)
     if not data.is_dir():
         raise DataError(f"{data} is not a folder. Expected a data set; see docs/cli.md, p2p train.")
     train = data / "train"
@@ -66,13 +74,13 @@ def check(data: Path) -> Findings:
         findings.remarks.append(f"{small} pictures are smaller than {SMALL} pixels; they are enlarged.")
     if len(findings.sizes) > 1:
         findings.remarks.append(f"{len(findings.sizes)} sizes; all are resized to one, whatever their shape.")
-    findings.remarks += [
-        f"{where} has only {count} pictures." for where, count in findings.pictures.items() if count < FEW
-    ]
+    findings.remarks.extend(
+        [f"{where} has only {count} pictures." for where, count in findings.pictures.items() if count < FEW]
+    )
     return findings
 
 
-def _read_all(findings: Findings, read: Callable[[Path], np.ndarray], files: Iterable[Path]) -> None:
+def _read_all(findings: DataReport, read: Callable[[Path], np.ndarray], files: Iterable[Path]) -> None:
     def one(path: Path) -> np.ndarray | str:
         try:
             return read(path)
@@ -87,8 +95,8 @@ def _read_all(findings: Findings, read: Callable[[Path], np.ndarray], files: Ite
                 findings.sizes[found.shape[:2]] += 1
 
 
-def _domains(data: Path) -> Findings:
-    findings = Findings("domains")
+def _domains(data: Path) -> DataReport:
+    findings = DataReport("domains")
     try:
         domains = find_domains(data)
     except DataError as exc:
@@ -100,8 +108,8 @@ def _domains(data: Path) -> Findings:
     return findings
 
 
-def _pairs(data: Path) -> Findings:
-    findings = Findings("pairs")
+def _pairs(data: Path) -> DataReport:
+    findings = DataReport("pairs")
     for name, find in (("train", find_pairs), ("held out", find_held_out)):
         try:
             pairs = find(data)
@@ -134,10 +142,10 @@ def _pair(files: PairFiles) -> tuple[tuple[int, int], tuple[int, int]] | str:
     return a.shape[:2], b.shape[:2]
 
 
-def _labels(data: Path) -> Findings:
+def _labels(data: Path) -> DataReport:
     """Label maps, or pictures, with their targets, and instances where they are."""
     of_maps = (data / "train_label").is_dir()
-    findings = Findings("labels" if of_maps else "pairs")
+    findings = DataReport("labels" if of_maps else "pairs")
     kinds = ("label", "inst", "img") if of_maps else ("A", "B")
     for split in ("train", "val", "test"):
         folders = {kind: data / f"{split}_{kind}" for kind in kinds}
@@ -158,11 +166,11 @@ def _labels(data: Path) -> Findings:
             _read_all(findings, read if kind in ("label", "inst") else lambda path: read_image(path)[0], files)
     if findings.labels:
         lowest, *_, largest = *sorted(findings.labels), max(findings.labels)
-        findings.remarks.append(f"Labels go from {lowest} to {largest}: train with --labels {largest + 1}.")
+        findings.remarks.append(f"Labels go from {lowest} to {largest}: train with `labels={largest + 1}`.")
         if largest == UNKNOWN and UNKNOWN - 1 not in findings.labels:
             findings.remarks.append("255 often stands for what is unknown; a number after the last class saves memory.")
         if not (data / "train_inst").is_dir():
-            findings.remarks.append("No instances in train_inst: train with --no-instances.")
+            findings.remarks.append("No instances in train_inst: train with `instances=False`.")
     return findings
 
 
@@ -172,8 +180,8 @@ def _numbers(seen: set[int], path: Path) -> np.ndarray:
     return found
 
 
-def _classes(train: Path) -> Findings:
-    findings = Findings("classes")
+def _classes(train: Path) -> DataReport:
+    findings = DataReport("classes")
     for folder in sorted(path for path in train.iterdir() if path.is_dir() and not path.name.startswith(".")):
         files = list_images(folder)
         findings.pictures[folder.name] = len(files)

@@ -6,9 +6,6 @@ Goodfellow et al.: Generative Adversarial Nets (NeurIPS 2014). Mirza, Osindero: 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from p2p_deploy import __version__
-from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
 from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers.classes import Pictures, find_classes, find_held_out, find_pictures
-from trainers.data import HeldOut, batch_of, loader_of
+from trainers.data import batch_of
 from trainers.discriminators import MLPDiscriminator
-from trainers.launch import make_fabric
-from trainers.loop import Data, TrainingProgress, fit
 from trainers.losses import bce_gan_loss
-from trainers.options import LoopOptions
+from trainers.material import Material
+from trainers.options import GANOptions
 from trainers.system import System
 
 LEARNING_RATE = 2e-4
@@ -38,34 +33,38 @@ COLUMNS = 8  # of it, or the first ten classes
 Preview = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(LoopOptions):
-    """How to train; see also ``LoopOptions``.
-
-    Attributes:
-        size: side of the square pictures, pixels.
-        channels: 1 for grey pictures, 3 for colour.
-        z_dim: length of the latent vector.
-        ngf: width of the generator's first layer.
-        ndf: width of the discriminator's first layer; None takes twice ``ngf``.
-        conditional: give both networks the class, which is the folder a picture is in (CGAN).
-    """
-
-    batch: int = 64
-    size: int = 28
-    channels: int = 1
-    z_dim: int = 100
-    ngf: int = 256
-    ndf: int | None = None
-    conditional: bool = False
-
-
 class GAN(System):
     """The networks, their optimisers, and one step of training."""
 
     paired = False
 
-    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+    @staticmethod
+    def material(data: Path, options: GANOptions) -> Material:
+        """Pictures, or folders of classes, see ``trainers.classes``."""
+        names: list[str] = []
+        if options.conditional:
+            found = find_classes(data)
+            names, files = list(found), list(found.values())
+        else:
+            files = [find_pictures(data)]
+
+        def pictures(found: list[list[Path]]) -> Pictures:
+            return Pictures(found, options.size, options.channels)
+
+        training, held_out = pictures(files), pictures(find_held_out(data, names))
+        notes = {"pictures": len(training), **({"classes": names} if options.conditional else {})}
+        return Material(make_spec(options, len(names)), training, held_out, training, notes)
+
+    def preview(self, material: Material) -> Preview:
+        """Real pictures (N, C, S, S) from all over the data, and latent vectors (columns, N, Z)."""
+        pictures, device = material.shown, self.fabric.device
+        rows = min(PREVIEWS, len(pictures))  # type: ignore[arg-type]
+        columns = min(self.classes, 10) or COLUMNS
+        real, _ = batch_of(pictures, np.linspace(0, len(pictures) - 1, rows).astype(int).tolist(), device)  # type: ignore[arg-type]
+        fixed = torch.Generator().manual_seed(self.options.seed)
+        return real, torch.randn(columns, rows, self.z_dim, generator=fixed).to(device)
+
+    def __init__(self, fabric: Fabric, options: GANOptions, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
         self.z_dim = spec.input.channels
         self.classes = spec.inputs[-1].classes or 0
@@ -115,69 +114,12 @@ class GAN(System):
         return self.generator(self.join(torch.randn(len(real), self.z_dim, device=real.device), classes)), real
 
 
-def train(
-    data: Path,
-    run: Path,
-    options: Options,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
-    cancel: threading.Event | None = None,
-) -> Path:
-    """Train on pictures, see ``trainers.classes``, and return the checkpoint, ``run/ckpt.pt``.
-
-    Raises like ``pix2pix.train``.
-    """
-    names: list[str] = []
-    if options.conditional:
-        found = find_classes(data)
-        names, files = list(found), list(found.values())
-    else:
-        files = [find_pictures(data)]
-    held_out = find_held_out(data, names)
-    spec = make_spec(options, len(names))
-    fabric = make_fabric(options, run)
-    dataset = Pictures(files, options.size, options.channels)
-    system = GAN(fabric, options, spec)
-    preview = make_preview(dataset, options, min(len(names), 10) or COLUMNS, fabric.device)
-    return fit(
-        system,
-        Data(
-            len(dataset),
-            loader_of(dataset, fabric, options),
-            preview,
-            HeldOut(Pictures(held_out, options.size, options.channels), options.batch, fabric.device),
-        ),
-        run,
-        {
-            "system": "cgan" if options.conditional else "gan",
-            "pictures": len(dataset),
-            **({"classes": names} if options.conditional else {}),
-        },
-        overwrite=overwrite,
-        resume=resume,
-        on_progress=on_progress,
-        cancel=cancel,
-    )
-
-
-def make_preview(dataset: Pictures, options: Options, columns: int, device: torch.device) -> Preview:
-    """What samples show: real pictures (N, C, S, S) from all over the data, and latent vectors (columns, N, Z)."""
-    rows = min(PREVIEWS, len(dataset))
-    real, _ = batch_of(dataset, np.linspace(0, len(dataset) - 1, rows).astype(int).tolist(), device)
-    fixed = torch.Generator().manual_seed(options.seed)
-    return real, torch.randn(columns, rows, options.z_dim, generator=fixed).to(device)
-
-
-def make_spec(options: Options, classes: int) -> ModelSpec:
+def make_spec(options: GANOptions, classes: int) -> ModelSpec:
     """The ModelSpec of the generator that ``options`` describe, for so many classes, 0 for none.
 
     Raises:
-        DataError, SpecError: there is no such network.
+        SpecError: there is no such network.
     """
-    if options.ngf < 1 or (options.ndf is not None and options.ndf < 1):
-        raise DataError(f"ngf and ndf must be at least 1, got {options.ngf} and {options.ndf}.")
     name, chosen = ("cgan", (ImageSpec.for_class(classes),)) if classes else ("gan", ())
     return ModelSpec(
         name=name,

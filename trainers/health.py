@@ -64,7 +64,7 @@ def check_finite(losses: dict[str, float], step: int) -> None:
     if broken:
         raise Failed(
             f"The training diverged: {', '.join(broken)} is not a finite number at step {step}. The last checkpoint is "
-            "from before. Look for broken pictures in the data, or train again with another --seed."
+            "from before. Look for broken pictures in the data, or train again with another `seed`."
         )
 
 
@@ -99,7 +99,7 @@ class HealthChecks:
             return None
         return self._once(
             f"All outputs look alike at step {step} (they differ by {spread:.4f}, the targets by {expected:.4f}): the "
-            "generator has collapsed, unless that is what is wanted. Try another --seed."
+            "generator has collapsed, unless that is what is wanted. Try another `seed`."
         )
 
     def _once(self, sentence: str) -> str | None:

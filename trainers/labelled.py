@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,11 +25,10 @@ from p2p_deploy.media.image.files import read_image
 from p2p_deploy.media.image.maps import MapSource, fit_into
 from p2p_deploy.pixels import to_channels
 from p2p_deploy.spec import ImageSpec, ModelSpec
-from trainers.data import HeldOut, View, batch_of, loader_of, match_names, to_tensor
-from trainers.loop import Data
-from trainers.options import LoopOptions
+from trainers.data import View, match_names, to_tensor
+from trainers.material import Material
+from trainers.options import TrainingOptions
 
-PREVIEWS = 4
 GOLDEN = (math.sqrt(5) - 1) / 2
 _CITYSCAPES = re.compile(r"(_gt(Fine|Coarse))?_(label|instance)Ids$|_leftImg8bit$")
 
@@ -58,11 +56,11 @@ def find_labelled(data: Path, spec: ModelSpec, split: str = "train") -> list[tup
     if missing:
         hint = ""
         if missing.name == f"{split}_inst":
-            hint = " Or leave instances out with --no-instances."
+            hint = " Or leave instances out with `instances=False`."
         elif (data / f"{split}_A").is_dir() and spec.input.kind == "labels":
-            hint = " For pictures instead of labels, say --labels 0."
+            hint = " For pictures instead of labels, say `labels=0`."
         elif (data / f"{split}_label").is_dir() and spec.input.kind == "image":
-            hint = " For a map of labels, say how many there are with --labels."
+            hint = " For a map of labels, say how many there are with `labels`."
         raise DataError(f"{missing} does not exist. Expected {', '.join(map(str, folders))}.{hint}")
     return match_names(folders, name_of)
 
@@ -126,17 +124,12 @@ class Labelled(Dataset[tuple[Tensor, ...]]):
         return rows
 
 
-def load(data: Path, spec: ModelSpec, options: LoopOptions, fabric: Fabric) -> Data:
+def find_material(data: Path, spec: ModelSpec, options: TrainingOptions) -> Material:
     """What is trained on, and what is held out. Raises DataError where it cannot be used."""
     training = Labelled(find_labelled(data, spec), spec, options.seed)
     held_out = Labelled(find_held_out(data, spec), spec, options.seed, augment=False)
-    shown = held_out if len(held_out) else training
-    return Data(
-        len(training),
-        loader_of(training, fabric, options),
-        batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device),
-        HeldOut(held_out, options.batch, fabric.device),
-    )
+    notes = {"pictures": len(training), "notices": options.notices()}
+    return Material(spec, training, held_out, held_out if len(held_out) else training, notes)
 
 
 def to_colours(given: Tensor) -> Tensor:

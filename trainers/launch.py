@@ -12,13 +12,13 @@ from lightning_fabric.loggers import TensorBoardLogger
 from lightning_fabric.strategies import DDPStrategy, Strategy
 
 from p2p_deploy.errors import DeviceError
-from trainers.options import LoopOptions
+from trainers.options import TrainingOptions
 
 LOGS = "tensorboard"
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def make_fabric(options: LoopOptions, run: Path) -> Fabric:
+def make_fabric(options: TrainingOptions, run: Path) -> Fabric:
     """Fabric, launched and seeded: with several devices every other process starts here, running the same command.
 
     Under ``torchrun`` the processes are there already and each takes its place.
@@ -42,7 +42,7 @@ def make_fabric(options: LoopOptions, run: Path) -> Fabric:
     if kind == "cuda" and last >= torch.cuda.device_count():
         raise DeviceError(
             f"cuda:{last} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs. "
-            "Take --device cpu."
+            "Take `device=cpu`."
         )
     if kind == "cpu" and options.precision == "fp16":
         raise DeviceError("fp16 is for GPUs: on a CPU it loses small gradients and gains no speed. Take bf16 or fp32.")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,16 @@ from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import CheckpointError, DataError, Failed, OutputError
 from p2p_deploy.files import link_or_copy, replacing
 from trainers import health
+from trainers.data import HeldOut, loader_of
 from trainers.health import SAMPLES
 from trainers.launch import LOGS
+from trainers.material import Material
 from trainers.metrics import BETTER_WHEN_LESS, Metrics
 from trainers.networks import plain
 from trainers.report import write_report
 from trainers.schedule import Schedule
 from trainers.system import System
+from trainers.training import TrainingProgress
 
 CHECKPOINT, BEST = "ckpt.pt", "best.pt"
 EARLIER = "checkpoints"
@@ -54,44 +57,6 @@ MAY_CHANGE = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class TrainingProgress:
-    """Where a training is.
-
-    Attributes:
-        step: steps done, from 1.
-        steps: steps there will be.
-        epoch: epochs begun, from 1.
-        losses: losses by name, refreshed every ``LOG_EVERY`` steps.
-        measures: of held-out pictures, of the last look at them.
-        warning: a sentence about what goes wrong, when it is noticed.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-    losses: dict[str, float]
-    measures: dict[str, float] = field(default_factory=dict)
-    warning: str | None = None
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is trained on.
-
-    Attributes:
-        pictures: how many there are in an epoch.
-        batches: endless batches on the right device, from the one of that number on.
-        preview: the batch that samples show.
-        held_out: batches for measuring, as often as one iterates; empty where there are none.
-    """
-
-    pictures: int
-    batches: Callable[[int], Iterable[Any]]
-    preview: Any
-    held_out: Iterable[Any] = ()
-
-
 def prepare_run(run: Path, *, overwrite: bool, resume: bool) -> None:
     """Make the folder of a run, without the samples and logs of one that is overwritten.
 
@@ -100,11 +65,11 @@ def prepare_run(run: Path, *, overwrite: bool, resume: bool) -> None:
     """
     there = (run / CHECKPOINT).exists()
     if resume and not there:
-        raise OutputError(f"{run / CHECKPOINT} does not exist, so there is nothing to go on from. Leave out --resume.")
+        raise OutputError(f"{run / CHECKPOINT} does not exist, so there is nothing to go on from. Leave out `resume`.")
     if there and not overwrite and not resume:
         raise OutputError(
-            f"{run / CHECKPOINT} exists already. Choose another folder, --resume to go on, or --overwrite to replace "
-            "it."
+            f"{run / CHECKPOINT} exists already. Choose another folder, `resume=True` to go on, or "
+            "`overwrite=True` to replace it."
         )
     try:
         (run / SAMPLES).mkdir(parents=True, exist_ok=True)
@@ -121,50 +86,25 @@ def prepare_run(run: Path, *, overwrite: bool, resume: bool) -> None:
         raise OutputError(f"{exc.filename or run} cannot be written: {exc.strerror}.") from exc
 
 
-def fit(
-    system: System,
-    data: Data,
-    run: Path,
-    training: dict[str, Any],
-    *,
-    overwrite: bool,
-    resume: bool,
-    on_progress: Callable[[TrainingProgress], None],
-    cancel: threading.Event | None,
-) -> Path:
-    """Train, and return the checkpoint.
+class Loop:
+    """One training under way.
 
-    Args:
-        system: what is trained, with its devices and options.
-        data: on what.
-        run: gets ``ckpt.pt``, ``best.pt``, ``samples/`` and the TensorBoard logs.
-        training: what the checkpoint notes beside the options: the system's name, how many pictures.
-        overwrite: replace what the folder holds of an earlier run.
-        resume: go on from ``run/ckpt.pt``.
-        on_progress: called after every step, in the first process only.
-        cancel: set it to end after the step under way, with a checkpoint of it.
-
-    Raises:
-        Failed: a loss is no longer a finite number, or memory is out.
-        CheckpointError, DataError: the checkpoint cannot be gone on from, or is of other options; or nothing would be
-            trained.
-        OutputError: a file cannot be written.
+    Attributes:
+        schedule: how many steps there will be.
+        step: steps done.
+        losses: the last ones that were looked at.
+        measures: the last ones.
     """
-    under_way, fabric = _Run(system, data, run, training), system.fabric
-    if fabric.is_global_zero:  # not before: what is refused leaves everything as it was
-        prepare_run(run, overwrite=overwrite, resume=resume)
-    fabric.barrier()
-    return under_way.go(resume, on_progress, cancel or threading.Event())
 
-
-class _Run:
-    """One training under way."""
-
-    def __init__(self, system: System, data: Data, run: Path, training: dict[str, Any]) -> None:
-        self.system, self.data, self.run = system, data, run
+    def __init__(self, system: System, material: Material, run: Path, name: str) -> None:
+        """``name`` is what the system is called."""
+        self.system, self.material, self.run = system, material, run
         self.fabric, self.options = fabric, options = system.fabric, system.options
-        self.schedule = Schedule.plan(data.pictures, options, fabric.world_size)
-        self.training = {**training, "options": asdict(options)}
+        self.schedule = Schedule.plan(len(material.training), options, fabric.world_size)  # type: ignore[arg-type]
+        own = {key: value for key, value in asdict(options).items() if key not in ("resume", "overwrite")}
+        self.training = {"system": name, **material.notes, "options": own}
+        self.preview = system.preview(material)
+        self.held_out = HeldOut(material.held_out, options.batch, fabric.device)
         self.step = 0
         self.losses: dict[str, float] = {}
         self.measures: dict[str, float] = {}
@@ -183,10 +123,15 @@ class _Run:
         """The generator, or the average of it."""
         return self.average.module if self.average else self.system.generator
 
-    def go(self, resume: bool, on_progress: Callable[[TrainingProgress], None], cancel: threading.Event) -> Path:
-        if resume:
+    def go(self, on_progress: Callable[[TrainingProgress], None], cancel: threading.Event) -> None:
+        """Train to the end, or until told to stop. Raises like ``training.train``."""
+        if self.fabric.is_global_zero:  # not before: what is refused leaves everything as it was
+            prepare_run(self.run, overwrite=self.options.overwrite, resume=self.options.resume)
+        self.fabric.barrier()
+        if self.options.resume:
             self._load()
-        batches = iter(self.data.batches(self.step * self.options.accumulate))
+        start = self.step * self.options.accumulate
+        batches = iter(loader_of(self.material.training, self.fabric, self.options)(start))
         last = self.step >= self.schedule.steps
         while not last:
             values = self._take_step(batches)
@@ -200,7 +145,6 @@ class _Run:
         health.end_logs(self.fabric, self.run)
         if self.fabric.is_global_zero:
             write_report(self.run, self._notes())
-        return self.run / CHECKPOINT
 
     def _take_step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
         system, options = self.system, self.options
@@ -222,8 +166,8 @@ class _Run:
             if not re.search("out of memory|can't allocate memory", str(exc), re.IGNORECASE):
                 raise
             raise Failed(
-                f"Memory is out at step {self.step + 1} with batches of {options.batch}. Make --batch smaller (with "
-                "--accumulate the step stays as large), or --size, or --ngf; or take --precision bf16."
+                f"Memory is out at step {self.step + 1} with batches of {options.batch}. Make `batch` smaller (with "
+                "`accumulate` the step stays as large), or `size`, or `ngf`; or take `precision=bf16`."
             ) from exc
         self.step += 1
         if self.average:
@@ -264,8 +208,8 @@ class _Run:
         system, generator = self.system, self.system.networks["G"]
         deployed = system.networks["G"] = plain(self.deployed)
         try:
-            columns = health.show(system, self.data.preview)
-            self.measures = health.measure(system, self.data.held_out, self.metrics)
+            columns = health.show(system, self.preview)
+            self.measures = health.measure(system, self.held_out, self.metrics)
         finally:
             system.networks["G"] = generator
         health.write_samples(self.run / SAMPLES / f"step-{self.step:07d}.png", columns)
@@ -323,7 +267,9 @@ class _Run:
             self.step, self.losses, self.best = training["step"], training["losses"], training["best"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as exc:
             reason = " ".join(str(exc).split())[:300]
-            raise CheckpointError(f"{path} cannot be gone on from ({reason}). Train anew with --overwrite.") from exc
+            raise CheckpointError(
+                f"{path} cannot be gone on from ({reason}). Train anew with `overwrite=True`."
+            ) from exc
 
 
 def _seed(*numbers: int) -> int:

@@ -18,7 +18,7 @@ from p2p_deploy.checkpoints.reading import read_file
 from p2p_deploy.errors import DataError
 from trainers import vgg
 from trainers.inception import read_inception
-from trainers.options import LoopOptions
+from trainers.options import SAVE_WEIGHTS, TrainingOptions
 from trainers.weights import read_weights
 
 BETTER_WHEN_LESS = ("l1", "lpips", "fid", "kid")
@@ -70,7 +70,7 @@ class LPIPS(nn.Module):
 
 def read_lpips(path: Path) -> LPIPS:
     """LPIPS with the weights of torchvision's VGG16. Raises like ``read_weights``."""
-    network = read_weights(path, LPIPS, "torchvision's VGG16", vgg.HINT.format(name="vgg16")).eval()
+    network = read_weights(path, LPIPS, "torchvision's VGG16", SAVE_WEIGHTS.format(name="vgg16")).eval()
     folder = Path(str(torchmetrics.__file__)).parent / "functional" / "image" / "lpips_models"
     heads = read_file(folder / "vgg.pth")
     network.heads = [heads[f"lin{index}.model.1.weight"] for index in range(len(LPIPS_LAYERS))]
@@ -97,7 +97,7 @@ class Metrics:
         best: the measure that ``best.pt`` is chosen by; None where there is none.
     """
 
-    def __init__(self, options: LoopOptions, *, paired: bool, device: torch.device) -> None:
+    def __init__(self, options: TrainingOptions, *, paired: bool, device: torch.device) -> None:
         alone: dict[str, Any] = {"sync_on_compute": False}
         self._pixels: dict[str, Metric] = {}
         if paired:
@@ -123,7 +123,7 @@ class Metrics:
         if options.best and options.best not in names:
             raise DataError(
                 f"best={options.best} is not measured here; expected one of {', '.join(names) or 'none'}. lpips wants "
-                "--lpips FILE, and fid and kid want --inception FILE; l1, psnr, ssim and lpips want pairs."
+                "`lpips=FILE`, and fid and kid want `inception=FILE`; l1, psnr, ssim and lpips want pairs."
             )
         self.best = options.best or (names[0] if names else None)
         self._seen = 0

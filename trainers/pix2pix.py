@@ -5,11 +5,8 @@ Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -18,45 +15,36 @@ from torch.nn import functional as F
 from p2p_deploy import __version__
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
-from p2p_deploy.generators.norms import Norm
 from p2p_deploy.spec import MAX_SIDE, ImageSpec, ModelSpec
-from trainers.data import AlignedPairs, HeldOut, batch_of, find_held_out, find_pairs, loader_of
+from trainers.data import AlignedPairs, PairFiles, find_held_out, find_pairs
 from trainers.discriminators import PatchGAN, StridedPatchGAN, pair
-from trainers.launch import make_fabric
-from trainers.loop import Data, TrainingProgress, fit
 from trainers.losses import bce_gan_loss, consistency_loss
+from trainers.material import Material
 from trainers.networks import init_weights
-from trainers.options import TranslationOptions
+from trainers.options import Pix2PixOptions
 from trainers.system import System
 
 L1_WEIGHT = 100.0
 LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)
-PREVIEWS = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(TranslationOptions):
-    """How to train; see also ``TranslationOptions``.
-
-    Attributes:
-        generator: ``unet`` with BatchNorm; ``unet_upsample`` with InstanceNorm and a head that up-samples; ``resnet``
-            with InstanceNorm.
-        norm: of both networks; None is BatchNorm with a ``unet`` and InstanceNorm otherwise.
-        dropout: dropout in the generator, while training only.
-        input_channels: 3 for colour, 1 for grey inputs.
-    """
-
-    generator: Literal["unet", "unet_upsample", "resnet"] = "unet"
-    norm: Norm | None = None
-    dropout: bool = True
-    input_channels: int = 3
 
 
 class Pix2Pix(System):
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+    @staticmethod
+    def material(data: Path, options: Pix2PixOptions) -> Material:
+        """Aligned pairs; those in ``val`` or ``test`` beside ``train`` are held out."""
+        spec, files = make_spec(options), find_pairs(data)
+
+        def pairs(found: list[PairFiles], augment: bool) -> AlignedPairs:
+            channels, direction = options.input_channels, options.direction
+            return AlignedPairs(found, options.size, channels, direction, options.seed, augment=augment)
+
+        training, held_out = pairs(files, True), pairs(find_held_out(data), False)
+        return Material(spec, training, held_out, held_out if len(held_out) else training, {"pairs": len(files)})
+
+    def __init__(self, fabric: Fabric, options: Pix2PixOptions, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
         channels, ndf = spec.input.channels + spec.output.channels, options.ndf or options.ngf
         self.consistency = options.consistency
@@ -99,58 +87,7 @@ class Pix2Pix(System):
         return self.generator(batch[0]), batch[1]
 
 
-def train(
-    data: Path,
-    run: Path,
-    options: Options,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
-    cancel: threading.Event | None = None,
-) -> Path:
-    """Train on aligned pairs and return the checkpoint, ``run/ckpt.pt``.
-
-    Pairs in ``val`` or ``test`` beside ``train`` are measured and not learnt from. Setting ``cancel`` ends the training
-    after the step under way, with a checkpoint of it.
-
-    Raises:
-        DataError: the data or an option cannot be used.
-        DeviceError: the device is not there.
-        OutputError: the run exists already, or cannot be written.
-        CheckpointError: there is nothing that could be gone on from.
-        Failed: the training diverged, or memory is out.
-    """
-    spec = make_spec(options)
-    files = find_pairs(data)
-    fabric = make_fabric(options, run)
-    system = Pix2Pix(fabric, options, spec)
-
-    def pairs(found: Any, augment: bool) -> AlignedPairs:
-        channels, direction = options.input_channels, options.direction
-        return AlignedPairs(found, options.size, channels, direction, options.seed, augment=augment)
-
-    held_out = pairs(find_held_out(data), False)
-    shown = held_out if len(held_out) else pairs(files, True)
-    preview = batch_of(shown, range(min(PREVIEWS, len(shown))), fabric.device)
-    return fit(
-        system,
-        Data(
-            len(files),
-            loader_of(pairs(files, True), fabric, options),
-            preview,
-            HeldOut(held_out, options.batch, fabric.device),
-        ),
-        run,
-        {"system": "pix2pix", "pairs": len(files)},
-        overwrite=overwrite,
-        resume=resume,
-        on_progress=on_progress,
-        cancel=cancel,
-    )
-
-
-def make_spec(options: Options) -> ModelSpec:
+def make_spec(options: Pix2PixOptions) -> ModelSpec:
     """The ModelSpec of the generator that ``options`` describe.
 
     Raises:

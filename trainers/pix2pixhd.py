@@ -7,11 +7,8 @@ ones, first train a ``resnet`` at half the size, then a ``local_enhancer`` aroun
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -26,12 +23,11 @@ from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers import vgg
 from trainers.discriminators import MultiScale, PatchGAN, pair
 from trainers.features import FeatureEncoder, StyleEncoder
-from trainers.labelled import inputs_of, load, to_colours
-from trainers.launch import make_fabric
-from trainers.loop import TrainingProgress, fit
+from trainers.labelled import find_material, inputs_of, to_colours
 from trainers.losses import feature_matching_loss, lsgan_loss
+from trainers.material import Material
 from trainers.networks import init_weights
-from trainers.options import LoopOptions
+from trainers.options import Pix2PixHDOptions
 from trainers.system import System
 
 FEATURE_MATCHING_WEIGHT = 10.0
@@ -40,73 +36,15 @@ LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(LoopOptions):
-    """How to train; see also ``LoopOptions``.
-
-    Attributes:
-        size: height of the training crops, pixels.
-        width: of them; None is as much as ``size``.
-        labels: how many classes the label maps have; 0 trains on pictures instead of maps.
-        instances: whether the edges of instance maps are a further input; not with pictures.
-        generator: ``resnet``, the global generator, or ``local_enhancer`` around one.
-        ngf: width of the generator's first layer; None takes 64, and 32 for a local enhancer.
-        ndf: width of the discriminators' first layer.
-        n_downs: how often the global generator halves its size, 3 or 4 as published.
-        n_blocks: residual blocks of the global generator.
-        scales: discriminators, each for pictures half as large as those before.
-        coarse: a checkpoint of a global generator, that a local enhancer begins with.
-        freeze_coarse: epochs for which it is left as it is.
-        features: channels of an encoder of the target, constant over each instance, that are a further input while
-            training; 3 as published, 0 leaves it out. What is deployed takes their averages for each class.
-        style: length of a style vector that an encoder finds in the target, which the norms of the residual blocks
-            follow (AdaIN); what is deployed takes the average; 0 leaves it out.
-        vgg: a file with the weights of torchvision's VGG19 for the perceptual loss; None leaves it out.
-    """
-
-    size: int = 512
-    width: int | None = None
-    labels: int = 35
-    instances: bool = True
-    generator: Literal["resnet", "local_enhancer"] = "resnet"
-    ngf: int | None = None
-    ndf: int = 64
-    n_downs: int = 4
-    n_blocks: int = 9
-    scales: int = 2
-    coarse: str | None = None
-    freeze_coarse: int = 10
-    features: int = 0
-    style: int = 0
-    vgg: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.scales <= 4:
-            raise DataError(f"There can be 1 to 4 discriminators, got scales={self.scales}.")
-        if self.coarse and self.generator != "local_enhancer":
-            raise DataError(f"coarse is for a local_enhancer to begin with; the generator is {self.generator}.")
-        if self.features and (self.coarse or not self.labels):
-            raise DataError(
-                f"features={self.features} need label maps, got labels={self.labels}, and an encoder that learns with "
-                f"the whole generator, got coarse={self.coarse}. Leave one of them out."
-            )
-
-        if self.style and (self.coarse or self.features):
-            raise DataError(
-                f"style={self.style} needs an encoder of its own that learns with the whole generator, got "
-                f"features={self.features}, coarse={self.coarse}. Leave one of them out."
-            )
-
-    def notices(self) -> list[str]:
-        """That the perceptual loss is off."""
-        return [] if self.vgg else [vgg.OFF]
-
-
 class Pix2PixHD(System):
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+    @staticmethod
+    def material(data: Path, options: Pix2PixHDOptions) -> Material:
+        """Label maps and pictures, see ``trainers.labelled``."""
+        return find_material(data, make_spec(options), options)
+
+    def __init__(self, fabric: Fabric, options: Pix2PixHDOptions, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
         self.freeze_coarse = options.freeze_coarse if options.coarse else 0
         self.given = FrameModel(nn.Identity(), spec).values  # as when it is deployed
@@ -129,10 +67,9 @@ class Pix2PixHD(System):
         self.perceptual = fabric.to_device(vgg.read_vgg(Path(options.vgg))) if options.vgg else None
         self.add_optimizer("G", *painters, lr=LEARNING_RATE, betas=BETAS)
         self.add_optimizer("D", "D", lr=LEARNING_RATE, betas=BETAS)
-
-    def begin_with(self, coarse: dict[str, Tensor]) -> None:
-        """Take the weights of a global generator."""
-        self.generator.get_submodule("coarse").load_state_dict(coarse)
+        if options.coarse and not options.resume:
+            coarse = read_coarse(Path(options.coarse), spec)
+            self.generator.get_submodule("coarse").load_state_dict(coarse)
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Generator first, then discriminators, on maps or a picture, and last the target; see ``Labelled``."""
@@ -184,40 +121,7 @@ def sum_over_scales(seen: list[list[Tensor]], *, real: bool) -> Tensor:
     return torch.stack([lsgan_loss(layers[-1], real) for layers in seen]).sum()
 
 
-def train(
-    data: Path,
-    run: Path,
-    options: Options,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
-    cancel: threading.Event | None = None,
-) -> Path:
-    """Train on label maps and pictures, see ``trainers.labelled``, and return the checkpoint, ``run/ckpt.pt``.
-
-    Raises like ``pix2pix.train``.
-    """
-    spec = make_spec(options)
-    coarse = read_coarse(Path(options.coarse), spec) if options.coarse and not resume else None
-    fabric = make_fabric(options, run)
-    pictures = load(data, spec, options, fabric)
-    system = Pix2PixHD(fabric, options, spec)
-    if coarse:
-        system.begin_with(coarse)
-    return fit(
-        system,
-        pictures,
-        run,
-        {"system": "pix2pixhd", "pictures": pictures.pictures, "notices": options.notices()},
-        overwrite=overwrite,
-        resume=resume,
-        on_progress=on_progress,
-        cancel=cancel,
-    )
-
-
-def make_spec(options: Options) -> ModelSpec:
+def make_spec(options: Pix2PixHDOptions) -> ModelSpec:
     """The ModelSpec of the generator that ``options`` describe.
 
     Raises:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from p2p_deploy.errors import DataError
-from trainers.options import LoopOptions
+from trainers.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Schedule:
     shape: str = "linear"
 
     @classmethod
-    def plan(cls, pictures: int, options: LoopOptions, processes: int = 1) -> Schedule:
+    def plan(cls, pictures: int, options: TrainingOptions, processes: int = 1) -> Schedule:
         """From a number of steps, or else of epochs.
 
         Raises:

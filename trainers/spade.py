@@ -7,11 +7,8 @@ Bayes, ICLR 2014): what is deployed starts from the mean of all styles.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -20,19 +17,17 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from p2p_deploy import __version__
-from p2p_deploy.errors import DataError
 from p2p_deploy.generators import build_generator
 from p2p_deploy.generators.frame_model import FrameModel
-from p2p_deploy.generators.spade import SpadeBlock, Upsampling
+from p2p_deploy.generators.spade import SpadeBlock
 from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers import vgg
 from trainers.discriminators import MultiScale, PatchGAN, pair
-from trainers.labelled import inputs_of, load, to_colours
-from trainers.launch import make_fabric
-from trainers.loop import TrainingProgress, fit
+from trainers.labelled import find_material, inputs_of, to_colours
 from trainers.losses import feature_matching_loss, hinge_generator_loss, hinge_loss, kl_divergence
+from trainers.material import Material
 from trainers.networks import init_weights
-from trainers.options import LoopOptions
+from trainers.options import SPADEOptions
 from trainers.system import System
 
 FEATURE_MATCHING_WEIGHT = 10.0
@@ -43,46 +38,6 @@ LEARNING_RATE_G, LEARNING_RATE_D = 1e-4, 4e-4
 BETAS = (0.0, 0.9)
 SCALES = 2
 ENCODED_SIDE = 256  # pictures are encoded at one size, so that the encoder can end in a linear layer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(LoopOptions):
-    """How to train; see also ``LoopOptions``.
-
-    Attributes:
-        size: height of the training crops, pixels.
-        width: of them; None is as much as ``size``.
-        labels: how many classes the label maps have.
-        instances: whether the edges of instance maps are a further input.
-        ngf: a 16th of the width of the generator's widest layers; and width of the encoder's first layer.
-        ndf: width of the discriminators' first layer.
-        upsampling: ``normal`` doubles the size five times, ``more`` six and ``most`` seven times; None is normal below
-            512 pixels, more below 1024, and most from there on.
-        norm: what is modulated: ``instance``; or ``batch``, as published, for batches of many pictures, whose
-            statistics several GPUs share.
-        z_dim: length of the latent vector, 256 as published; 0 starts from the label map.
-        vgg: a file with the weights of torchvision's VGG19 for the perceptual loss; None leaves it out.
-    """
-
-    size: int = 256
-    width: int | None = None
-    labels: int = 35
-    instances: bool = True
-    ngf: int = 64
-    ndf: int = 64
-    upsampling: Upsampling | None = None
-    norm: Literal["instance", "batch"] = "instance"
-    z_dim: int = 0
-    vgg: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.labels < 1:
-            raise DataError(f"SPADE is for label maps and needs at least 1 class, got {self.labels}. Take pix2pixhd.")
-
-    def notices(self) -> list[str]:
-        """That the perceptual loss is off."""
-        return [] if self.vgg else [vgg.OFF]
 
 
 class Encoder(nn.Module):
@@ -112,7 +67,12 @@ class Encoder(nn.Module):
 class SPADE(System):
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, fabric: Fabric, options: Options, spec: ModelSpec) -> None:
+    @staticmethod
+    def material(data: Path, options: SPADEOptions) -> Material:
+        """Label maps and pictures, see ``trainers.labelled``."""
+        return find_material(data, make_spec(options), options)
+
+    def __init__(self, fabric: Fabric, options: SPADEOptions, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
         self.given = FrameModel(nn.Identity(), spec).values  # as when it is deployed
         generator = init_weights(build_generator(spec.arch, spec.arch_kwargs))
@@ -178,37 +138,7 @@ def mean_over_scales(seen: list[list[Tensor]], *, real: bool) -> Tensor:
     return torch.stack([hinge_loss(layers[-1], real) for layers in seen]).mean()
 
 
-def train(
-    data: Path,
-    run: Path,
-    options: Options,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
-    cancel: threading.Event | None = None,
-) -> Path:
-    """Train on label maps and pictures, see ``trainers.labelled``, and return the checkpoint, ``run/ckpt.pt``.
-
-    Raises like ``pix2pix.train``.
-    """
-    spec = make_spec(options)
-    fabric = make_fabric(options, run)
-    pictures = load(data, spec, options, fabric)
-    system = SPADE(fabric, options, spec)
-    return fit(
-        system,
-        pictures,
-        run,
-        {"system": "spade", "pictures": pictures.pictures, "notices": options.notices()},
-        overwrite=overwrite,
-        resume=resume,
-        on_progress=on_progress,
-        cancel=cancel,
-    )
-
-
-def make_spec(options: Options) -> ModelSpec:
+def make_spec(options: SPADEOptions) -> ModelSpec:
     """The ModelSpec of the generator that ``options`` describe.
 
     Raises:

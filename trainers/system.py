@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +13,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from p2p_deploy.spec import ModelSpec
+from trainers.data import batch_of
 from trainers.image_pool import ImagePool
-from trainers.options import LoopOptions
+from trainers.material import Material
+from trainers.options import TrainingOptions
+
+PREVIEWS = 4
 
 
 class System(ABC):
@@ -35,7 +40,7 @@ class System(ABC):
 
     paired = True
 
-    def __init__(self, fabric: Fabric, options: LoopOptions, spec: ModelSpec) -> None:
+    def __init__(self, fabric: Fabric, options: TrainingOptions, spec: ModelSpec) -> None:
         self.fabric = fabric
         self.options = options
         self.spec = spec
@@ -105,6 +110,16 @@ class System(ABC):
         finally:
             for weight in weights:
                 weight.requires_grad_(True)
+
+    @staticmethod
+    @abstractmethod
+    def material(data: Path, options: Any) -> Material:
+        """What the network is, and what it learns from. Raises DataError and SpecError for what cannot be used."""
+
+    def preview(self, material: Material) -> Any:
+        """The batch that samples show."""
+        count = min(PREVIEWS, len(material.shown))  # type: ignore[arg-type]
+        return batch_of(material.shown, range(count), self.fabric.device)
 
     @abstractmethod
     def step(self, batch: Any) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.options import SAVE_WEIGHTS
 from trainers.weights import read_weights
 
 # Convolutions up to relu5_1, each as many times as wide as the first; "M" halves the size.
@@ -22,11 +23,6 @@ VGG19 = (1, 1, "M", 2, 2, "M", 4, 4, 4, 4, "M", 8, 8, 8, 8, "M", 8)
 WEIGHTS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
 # Of the pictures of ImageNet, from 0 to 1.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HINT = " Where torchvision is, torch.save(torchvision.models.{name}(weights='DEFAULT').state_dict(), FILE) writes them."
-OFF = (
-    "The perceptual loss is off, since no weights of VGG19 were given with --vgg: pictures will be less good than "
-    f"published ones.{HINT.format(name='vgg19')}"
-)
 
 
 def stack(layers: Sequence[int | str], width: int) -> nn.Sequential:
@@ -84,4 +80,4 @@ class Perceptual(nn.Module):
 
 def read_vgg(path: Path) -> Perceptual:
     """The loss with the weights of torchvision's VGG19. Raises like ``read_weights``."""
-    return read_weights(path, Perceptual, "torchvision's VGG19", HINT.format(name="vgg19")).eval()
+    return read_weights(path, Perceptual, "torchvision's VGG19", SAVE_WEIGHTS.format(name="vgg19")).eval()

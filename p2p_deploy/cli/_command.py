@@ -45,6 +45,15 @@ class OneOf:
             found[name] = Declared(name, self._type(having), True, first.repeated, self._option(first, having), None)
         return found
 
+    def made(self, whose: str, given: Mapping[str, Any]) -> Any:
+        """An instance of one of the classes; raises BadParameter for an option or a value that it does not have."""
+        kind = self.classes[whose]
+        declared = declared_options(kind)
+        for name in given.keys() - declared.keys():
+            flag = f"'--{self.declared()[name].name}'"
+            raise typer.BadParameter(f"{whose} has no such option", param_hint=flag)
+        return _options(kind, declared, given)
+
     def _type(self, having: Mapping[str, Declared | None]) -> Any:
         kinds = [declared.type for declared in having.values() if declared]
         if not all(declared is None or declared.choices for declared in having.values()):
@@ -185,8 +194,10 @@ def _parameter(declared: Declared, names: Names) -> inspect.Parameter:
 def _made(kind: Any, declared: Names, texts: Mapping[str, Any]) -> Any:
     """An instance of an options class from what was given; or, of ``OneOf``, what was given."""
     given = {field: _value(declared[field], value) for field, value in texts.items() if value is not None}
-    if not isinstance(kind, type):
-        return given
+    return _options(kind, declared, given) if isinstance(kind, type) else given
+
+
+def _options(kind: type[Options], declared: Names, given: Mapping[str, Any]) -> Options:
     try:
         return kind(**given)
     except OptionError as exc:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from p2p_deploy.cli._command import in_flags
 from p2p_deploy.cli._output import JsonOptions, print_json, printable
 from p2p_deploy.errors import require
 
@@ -21,23 +21,20 @@ def check(
     """Read a data set and name what is wrong with it, before an epoch is spent."""
     for module in ("torch", "lightning_fabric"):
         require(module, "train", "Training")
-    from trainers.data_check import check as read
+    from trainers import check_data
 
-    findings = read(data)
+    findings = check_data(data)
     if output.as_json:
-        document = asdict(findings)
-        document["sizes"] = [{"height": h, "width": w, "count": n} for (h, w), n in findings.sizes.most_common()]
-        document["labels"] = sorted(findings.labels)
-        print_json(document)
+        print_json(findings)
     else:
         counts = ", ".join(f"{count} in {where}" for where, count in findings.pictures.items())
         print(printable(f"{findings.layout}: {counts or 'nothing'}"))
         for (height, width), count in findings.sizes.most_common(3):
             print(f"  {count} of {height}x{width} pixels")
         for remark in findings.remarks:
-            print(printable(f"  {remark}"))
+            print(printable(in_flags(f"  {remark}")))
         for problem in findings.problems[:SHOWN]:
-            print(printable(f"problem: {problem}"))
+            print(printable(in_flags(f"problem: {problem}")))
         if len(findings.problems) > SHOWN:
             print(f"and {len(findings.problems) - SHOWN} more; --json names all")
         if not findings.problems:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +72,7 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
     from p2p_deploy.exporter.export import export
     from p2p_deploy.runner.models import load
     from p2p_deploy.runner.run import run
-    from trainers import pix2pix
+    from trainers import Pix2PixOptions, train
 
     paths, clip = photos.photos(), photos.clip()
     say(f"1/6 cutting training pairs out of {len(photos.TRAINING_PHOTOS)} photographs")
@@ -82,21 +81,19 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
     shutil.copyfile(clip, output / "input" / clip.name)
 
     say(f"2/6 training a U-Net for {crops.SIZE} x {crops.SIZE} pixels, {steps} steps")
-    options = pix2pix.Options(size=crops.SIZE, batch=BATCH, steps=steps, ngf=NGF, input_channels=1)
-    started = time.perf_counter()
+    options = Pix2PixOptions(size=crops.SIZE, batch=BATCH, steps=steps, ngf=NGF, input_channels=1, overwrite=True)
     with progress_bar(progress, "training") as update:
-        checkpoint = pix2pix.train(
+        trained = train(
+            "pix2pix",
             output / "data",
             output / "run",
             options,
-            overwrite=True,
             on_progress=lambda now: update(now.step, now.steps, f"L1 {now.losses['G_L1']:.3f}"),
         )
-    training_seconds = time.perf_counter() - started
 
     say("3/6 exporting")
     wanted = ExportOptions(trt=_can_build(), overwrite=True)
-    exported = export(checkpoint, output / "model" / "colouring.onnx", wanted)
+    exported = export(trained.checkpoint, output / "model" / "colouring.onnx", wanted)
 
     with load(exported.onnx) as model:
         say(f"4/6 running over {2 * len(paths)} pictures and a clip")
@@ -111,7 +108,7 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
     report = DemoReport(
         output,
         steps,
-        training_seconds,
+        trained.seconds,
         exported,
         summary,
         errors,

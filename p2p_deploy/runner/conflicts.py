@@ -50,12 +50,12 @@ class ConflictCheck:
         Raises:
             OutputError: one would lie among the inputs or replace its own, or a folder or file is in the way.
         """
-        place = self.out / folder.relative
-        self._refuse_inside(folder, entries, place)
+        target = self.out / folder.relative
+        self._refuse_inside(folder, entries, target)
         if folder.links:
-            self._refuse_linked(folder, entries, place)
-        for output in self._taken(place, entries):
-            path = place / output
+            self._refuse_linked(folder, entries, target)
+        for output in self._taken(target, entries):
+            path = target / output
             if os.path.isdir(path):  # noqa: PTH112 - names may be too long for pathlib
                 raise is_a_folder(path)
             if not self.overwrite and os.path.exists(path):  # noqa: PTH110
@@ -67,9 +67,9 @@ class ConflictCheck:
         if self._first is not None:
             raise exists_already(self._first, self._existing)
 
-    def _refuse_inside(self, folder: Folder, entries: list[str], place: Path) -> None:
+    def _refuse_inside(self, folder: Folder, entries: list[str], target: Path) -> None:
         """No output may land in the input folder (as with OUT above IN and IN in itself), or match the pattern."""
-        reached = inside(real(place), self._real_root)
+        reached = inside(real(target), self._real_root)
         if reached is None:
             return
         states = self.pattern.start
@@ -80,27 +80,27 @@ class ConflictCheck:
             if self.source and not self.pattern.takes(states, output):
                 continue
             if own and name == output:
-                raise OutputError(f"{place / output} would replace its own input. Choose another output folder.")
+                raise OutputError(f"{target / output} would replace its own input. Choose another output folder.")
             where = f"among the inputs {self.source}" if self.source else f"inside the input folder {self.root}"
-            raise OutputError(f"{place / output} would lie {where}. Choose another output folder.")
+            raise OutputError(f"{target / output} would lie {where}. Choose another output folder.")
 
-    def _refuse_linked(self, folder: Folder, entries: list[str], place: Path) -> None:
+    def _refuse_linked(self, folder: Folder, entries: list[str], target: Path) -> None:
         """An input that is a link may lead to its own output."""
-        links, source, target = set(folder.links), self.root / folder.relative, real(place)
+        links, source, real_target = set(folder.links), self.root / folder.relative, real(target)
         for name, output in self._outputs(entries):
             if name in links:
                 with contextlib.suppress(OSError):  # one of them is not there, or leads to itself
-                    if not os.path.samestat(os.stat(source / name), os.lstat(place / output)):  # noqa: PTH116
+                    if not os.path.samestat(os.stat(source / name), os.lstat(target / output)):  # noqa: PTH116
                         continue
-                    if real(source / name) == target / output:
+                    if real(source / name) == real_target / output:
                         raise OutputError(
-                            f"{place / output} would replace its own input. Choose another output folder."
+                            f"{target / output} would replace its own input. Choose another output folder."
                         )
 
-    def _taken(self, place: Path, entries: list[str]) -> Iterator[str]:
+    def _taken(self, target: Path, entries: list[str]) -> Iterator[str]:
         """The outputs whose names, but for case, are in their folder already; only folders count when overwriting."""
         try:
-            with os.scandir(place) as found:
+            with os.scandir(target) as found:
                 there = output_names.keys(
                     entry.name
                     for entry in found
@@ -109,7 +109,7 @@ class ConflictCheck:
         except FileNotFoundError:
             return
         except NotADirectoryError as exc:
-            file = next(above for above in (place, *place.parents) if above.exists())
+            file = next(above for above in (target, *target.parents) if above.exists())
             if not file.is_relative_to(self.out):
                 return  # the record will not find a folder to lie in
             raise OutputError(

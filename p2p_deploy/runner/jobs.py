@@ -38,33 +38,31 @@ class Job:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobList:
     """What a run will do; iterating gives its jobs, as often as one likes: the files of a folder, then its sub-folders.
 
     Attributes:
         folder: the output folder, which also holds the record; None when OUT is the one output file itself.
+        root: the folder that names start from.
+        out: the folder that outputs go to.
+        ext: see ``output_names.output_name``.
+        packed: a slash and the path of each folder with inputs, below ``root``, and after it its entries.
         total: how many jobs there are.
         stills: how many of them are images; the others are videos.
         ignored: how many files of other kinds were passed over.
         skipped: how many inputs were left out because an earlier run has done them.
-        renamed: how many outputs gave way to another one's name, those that were left out included.
-        root: the folder that names start from.
-        out: the folder that outputs are laid out in.
-        ext: see ``output_names.output_name``.
-        packed: a slash and the path of each folder with inputs, below ``root``, and after it its entries.
     """
 
     folder: Path | None
-    total: int
-    stills: int
-    ignored: int
-    skipped: int
-    renamed: int
     root: Path
     out: Path
     ext: str
     packed: tuple[bytes, ...]
+    total: int
+    stills: int
+    ignored: int = 0
+    skipped: int = 0
 
     def __iter__(self) -> Iterator[Job]:
         return (job for _, job in self._read() if job)
@@ -103,7 +101,7 @@ class JobList:
                 yield entry, Job(source / name, output / target, join(relative, name), note)
 
 
-def plan_jobs(
+def list_jobs(
     source: Path,
     out: Path,
     *,
@@ -112,7 +110,7 @@ def plan_jobs(
     ext: str = "png",
     limit: int | None = None,
 ) -> JobList:
-    """List the inputs and lay out the outputs.
+    """List the inputs and name the outputs.
 
     Args:
         source: an image, a video, or a folder of both; or, where there is no such file, a pattern such as
@@ -135,7 +133,7 @@ def plan_jobs(
     if ext != "same" and f".{ext}" not in output_names.WRITTEN_SUFFIXES:
         raise ValueError(f"ext must be one of {' '.join(sorted(output_names.WRITTEN_SUFFIXES))} or same, got {ext!r}")
     try:
-        return _plan(source, out, recursive, overwrite, ext, limit)
+        return _list_jobs(source, out, recursive, overwrite, ext, limit)
     except OSError as exc:
         hint = " Take folders you may read." if isinstance(exc, PermissionError) else ""
         raise InputError(f"{exc.filename} cannot be looked at: {exc.strerror}.{hint}") from exc
@@ -143,24 +141,23 @@ def plan_jobs(
 
 def pipe_job() -> JobList:
     """The one job of a run over raw frames from standard input to standard output."""
-    name = str(STANDARD_STREAM)
-    return JobList(
-        None, 1, 1, 0, 0, 0, Path(), Path(), "same", output_names.pack(["/", output_names.entry(name, name)])
-    )
+    packed = output_names.pack(["/", output_names.entry(str(STANDARD_STREAM), str(STANDARD_STREAM))])
+    return JobList(folder=None, root=Path(), out=Path(), ext="same", packed=packed, total=1, stills=1)
 
 
-def _plan(source: Path, out: Path, recursive: bool, overwrite: bool, ext: str, limit: int | None) -> JobList:
+def _list_jobs(source: Path, out: Path, recursive: bool, overwrite: bool, ext: str, limit: int | None) -> JobList:
     if source.is_file():
         return _single(source, out, overwrite, ext)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
     if source.is_dir():
         _refuse_out_inside(source, out)
-        planner = _Planner(source, out, Pattern("**" if recursive else "*"), None, overwrite, ext, limit)
-        plan = planner.plan()
-        if not plan.total:
-            raise InputError(_nothing_found(source, plan.ignored, 0 if recursive else planner.passed_over))
-        return plan
+        pattern = Pattern("**" if recursive else "*")
+        lister = _Lister(ConflictCheck(source, out, pattern, None, overwrite, ext), limit)
+        jobs = lister.jobs()
+        if not jobs.total:
+            raise InputError(_nothing_found(source, jobs.ignored, 0 if recursive else lister.passed_over))
+        return jobs
     split = None if source.exists() else split_pattern(source)
     if split is None:
         what = "is no file or folder" if source.exists() else "does not exist"
@@ -168,60 +165,42 @@ def _plan(source: Path, out: Path, recursive: bool, overwrite: bool, ext: str, l
     root, pattern = split
     if not root.is_dir():
         raise InputError(f"{source} starts from {root}, which is no folder. Expected a pattern such as photos/*.jpg.")
-    plan = _Planner(root, out, pattern, source, overwrite, ext, limit).plan()
-    if not plan.total:
-        others = f"only {plan.ignored} files of other kinds" if plan.ignored else "nothing"
+    jobs = _Lister(ConflictCheck(root, out, pattern, source, overwrite, ext), limit).jobs()
+    if not jobs.total:
+        others = f"only {jobs.ignored} files of other kinds" if jobs.ignored else "nothing"
         raise InputError(f"{source} matches {others}. Expected a pattern of images or videos, such as photos/*.jpg.")
-    return plan
+    return jobs
 
 
-class _Planner:
-    """Goes through a tree once.
+@dataclass(slots=True)
+class _Lister:
+    """Goes through a tree once, and counts on the way.
 
-    Args:
-        root: the folder that names start from.
-        out: the output folder.
-        pattern: which files are meant.
-        source: the pattern as it was given, or None for a folder.
-        overwrite, ext, limit: see ``plan_jobs``.
+    Attributes:
+        conflicts: knows the tree, and refuses outputs.
+        limit: see ``list_jobs``.
+        passed_over: how many sub-folders are not descended into; the others are those of ``JobList``.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        out: Path,
-        pattern: Pattern,
-        source: Path | None,
-        overwrite: bool,
-        ext: str,
-        limit: int | None,
-    ) -> None:
-        self.root, self.out, self.ext, self.limit = root, out, ext, limit
-        self.pattern = pattern
-        self.places = ConflictCheck(root, out, pattern, source, overwrite, ext)
-        self.total = self.stills = self.renamed = self.ignored = self.passed_over = 0
+    conflicts: ConflictCheck
+    limit: int | None
+    total: int = 0
+    stills: int = 0
+    ignored: int = 0
+    passed_over: int = 0
 
-    def plan(self) -> JobList:
-        """List, lay out, and refuse what has to be."""
-        packed = output_names.pack(self._entries())
-        self.places.refuse_existing()
-        return JobList(
-            folder=self.out,
-            total=self.total,
-            stills=self.stills,
-            ignored=self.ignored,
-            skipped=0,
-            renamed=self.renamed,
-            root=self.root,
-            out=self.out,
-            ext=self.ext,
-            packed=packed,
-        )
+    def jobs(self) -> JobList:
+        """List, name, and refuse what has to be."""
+        tree, packed = self.conflicts, output_names.pack(self._entries())
+        tree.refuse_existing()
+        counts = {"total": self.total, "stills": self.stills, "ignored": self.ignored}
+        return JobList(folder=tree.out, root=tree.root, out=tree.out, ext=tree.ext, packed=packed, **counts)
 
     def _entries(self) -> Iterator[str]:
-        for group in walk(self.root, self.pattern):
+        tree = self.conflicts
+        for group in walk(tree.root, tree.pattern):
             files = group[0].files if len(group) == 1 else [name for folder in group for name in folder.files]
-            entries = output_names.lay_out(files, (name for folder in group for name in folder.folders), self.ext)
+            entries = output_names.name_outputs(files, (name for folder in group for name in folder.folders), tree.ext)
             start = 0
             for folder in group:
                 self.ignored += folder.ignored
@@ -240,13 +219,12 @@ class _Planner:
             return
         if folder.relative.partition("/")[0] == RECORD_NAME:
             raise OutputError(
-                f"{self.root / RECORD_NAME} is a folder, and in {self.out} its name is taken by the record of the run. "
-                "Rename it, or leave it out."
+                f"{self.conflicts.root / RECORD_NAME} is a folder, and in {self.conflicts.out} its name is taken by "
+                "the record of the run. Rename it, or leave it out."
             )
-        self.places.check(folder, entries)
+        self.conflicts.check(folder, entries)
         self.total += len(entries)
         self.stills += sum(map(output_names.is_still, folder.files[: len(entries)]))
-        self.renamed += sum("/" in entry for entry in entries)
         yield f"/{folder.relative}"
         yield from entries
 
@@ -276,7 +254,8 @@ def _single(source: Path, out: Path, overwrite: bool, ext: str) -> JobList:
         raise OutputError(f"{output} would replace its own input. Choose another output folder.")
     refuse_existing([output], overwrite)
     packed = output_names.pack(["/", output_names.entry(source.name, output.name)])
-    return JobList(folder, 1, int(not is_video(source)), 0, 0, 0, source.parent, output.parent, ext, packed)
+    stills = int(not is_video(source))
+    return JobList(folder=folder, root=source.parent, out=output.parent, ext=ext, packed=packed, total=1, stills=stills)
 
 
 def _refuse_unfit(source: Path, out: Path) -> None:

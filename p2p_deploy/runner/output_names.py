@@ -64,7 +64,7 @@ def read_entry(found: str, ext: str) -> tuple[str, str, str | None]:
     return name, output or output_name(name, ext), note or None
 
 
-def lay_out(files: list[str], folders: Iterable[str], ext: str) -> list[str]:
+def name_outputs(files: list[str], folders: Iterable[str], ext: str) -> list[str]:
     """Name the outputs of one folder: no two are the same, and none is named as a sub-folder.
 
     Where two would be (a.jpg, a.bmp), each keeps its suffix (a.jpg.png, a.bmp.png), and what still collides gets a

@@ -1,31 +1,26 @@
-"""``run``: a model over a folder of images and videos; the work itself is in ``loop``."""
+"""``run``: a model over a folder of images and videos; the work itself is in ``scheduler``."""
 
 from __future__ import annotations
 
 import functools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from p2p_deploy import latents
 from p2p_deploy.backends.base import Model
-from p2p_deploy.machine import available_memory
 from p2p_deploy.media import ReadOptions, WriteOptions, codec_lines, is_video
 from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import tasks
 from p2p_deploy.runner.device import Device
-from p2p_deploy.runner.jobs import pipe_job, plan_jobs
+from p2p_deploy.runner.fitting import FitPlanner
+from p2p_deploy.runner.jobs import JobList, list_jobs, pipe_job
 from p2p_deploy.runner.record import RECORD_NAME, RunRecord
 from p2p_deploy.runner.resume import remove_leftovers, without_what_is_done
 from p2p_deploy.runner.scheduler import Scheduler
 from p2p_deploy.runner.summary import RunProgress, RunSummary
 from p2p_deploy.runner.threads import Inbox, taking_turns
-from p2p_deploy.runner.tiling import FitPlanner
 from p2p_deploy.runner.tracker import Tracker
-
-# On CPUs our networks take up to this much memory for a pixel, see docs/architecture.md.
-BYTES_PER_PIXEL = 3000
 
 
 def run(
@@ -50,7 +45,7 @@ def run(
 
     Args:
         model: what ``p2p_deploy.load`` gave; or several of one file, on several devices, that share the work.
-        source: an image, a video, a folder, or a pattern such as ``photos/**/*.jpg``; see ``jobs.plan_jobs``.
+        source: an image, a video, a folder, or a pattern such as ``photos/**/*.jpg``; see ``jobs.list_jobs``.
         out: the output folder, or the output file for a single input. With ``options.raw``, frames go from standard
             input to standard output, and ``source`` and ``out`` are not looked at.
         options: how to go about it.
@@ -68,14 +63,13 @@ def run(
     spec = models[0].spec
     latents.refuse_pictures(spec)
     tasks.check_instances(spec, Path(source), options.instances)
-    room = available_memory() // 2 // BYTES_PER_PIXEL if models[0].device == "cpu" else 2**40
     read = ReadOptions(options.max_pixels, deep=spec.input.dtype == "float32", raw=options.raw)
     write = WriteOptions(options.quality, options.codec, options.crf)
-    fitting = FitPlanner(spec, options.fit, room, lambda size: models[0].max_batch(size) > 0)
+    planner = FitPlanner.for_model(models[0], options.fit)
     if options.raw:
         jobs = pipe_job()
     else:
-        jobs = plan_jobs(
+        jobs = list_jobs(
             Path(source),
             Path(out),
             recursive=options.recursive,
@@ -88,28 +82,26 @@ def run(
     if options.resume:
         remove_leftovers(jobs)
         jobs = without_what_is_done(jobs, fingerprint, stamps)
+    _check_codecs(jobs, options)
+    inbox = Inbox()
+    devices = [Device(each, options.batch, planner, inbox) for each in models]  # one that refuses leaves no record
+    record = RunRecord(jobs.folder / RECORD_NAME if jobs.folder else None)
+    tracker = Tracker(jobs, record, models[0].size, fingerprint, stamps)
+    try:
+        scheduler = Scheduler(jobs, devices, planner, tracker, options, read, write, inbox, cancel or threading.Event())
+        with codec_lines.caught(), taking_turns(opencv_alone=jobs.stills < 2):
+            execution = scheduler.run(lambda: on_progress(tracker.progress()))
+        summary = tracker.summary(execution)
+        record.append({"summary": summary.to_dict()})
+    finally:
+        record.close()
+    return summary
+
+
+def _check_codecs(jobs: JobList, options: RunOptions) -> None:
+    """Refuse what was asked for videos where one of them could not be written like that."""
     if options.codec or options.crf is not None:
         from p2p_deploy.media.video.encoders import check_codec  # loads FFmpeg
 
         for suffix in {job.output.suffix for job in jobs if is_video(job.output)}:
             check_codec(suffix, options.codec, options.crf)
-    inbox: Inbox = Inbox()
-    devices = [Device(backend, options.batch, fitting, inbox) for backend in models]
-    size = fitting.same_for_all.size if fitting.same_for_all else None
-    for device in devices:  # first, so that a model that refuses leaves no record
-        device.allocate(size)
-    record = RunRecord(jobs.folder / RECORD_NAME if jobs.folder else None)
-    tracker = Tracker(jobs, record, models[0].size, fingerprint, stamps)
-    started = time.perf_counter()
-    try:
-        scheduler = Scheduler(
-            devices, fitting, tracker, options, read, write, inbox, cancel or threading.Event(), options.instances
-        )
-        with codec_lines.caught(), taking_turns(opencv_alone=jobs.stills < 2):
-            scheduler.run(jobs, lambda: on_progress(tracker.progress()))
-        tracker.summary.seconds = time.perf_counter() - started
-        scheduler.account(tracker.summary)
-        record.append({"summary": tracker.summary.to_dict()})
-    finally:
-        record.close()
-    return tracker.summary

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from p2p_deploy.reports import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,20 @@ class RunProgress:
     frames_expected: int
 
 
-@dataclass(slots=True)
-class RunSummary:
+class Execution(NamedTuple):
+    """How the work was done; see ``RunSummary``."""
+
+    interrupted: bool
+    seconds: float
+    devices: tuple[str, ...]
+    infer_seconds: tuple[float, ...]
+    batch: int
+    workers: int
+    codec_seconds: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary(Report):
     """What a run did.
 
     Attributes:
@@ -53,23 +67,23 @@ class RunSummary:
     """
 
     model_size: tuple[int, int]
-    inputs_total: int = 0
-    done: int = 0
-    skipped: int = 0
-    partial: int = 0
-    failed: int = 0
-    interrupted: bool = False
-    frames: int = 0
-    seconds: float = 0.0
-    notes: Counter[str] = field(default_factory=Counter)
-    ignored: int = 0
-    errors: list[tuple[str, str]] = field(default_factory=list)
-    record: str | None = None
-    devices: list[str] = field(default_factory=list)
-    infer_seconds: list[float] = field(default_factory=list)
-    batch: int = 0
-    workers: int = 0
-    codec_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    inputs_total: int
+    done: int
+    skipped: int
+    partial: int
+    failed: int
+    interrupted: bool
+    frames: int
+    seconds: float
+    notes: Mapping[str, int]
+    ignored: int
+    errors: tuple[tuple[str, str], ...]
+    record: str | None
+    devices: tuple[str, ...]
+    infer_seconds: tuple[float, ...]
+    batch: int
+    workers: int
+    codec_seconds: Mapping[str, Mapping[str, float]]
 
     @property
     def frames_per_second(self) -> float:
@@ -83,5 +97,4 @@ class RunSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {**values, "notes": dict(self.notes), "frames_per_second": self.frames_per_second}
+        return {**super().to_dict(), "frames_per_second": self.frames_per_second}

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from p2p_deploy import pixels
 from p2p_deploy.errors import InputError, ItemFailed
-from p2p_deploy.media import Frame, FrameSource, Item, ReadOptions, WriteOptions, open_sink, open_source
+from p2p_deploy.media import Frame, FrameSource, Item, ReadOptions, WriteOptions, open_source
 from p2p_deploy.media.image import maps
 from p2p_deploy.media.image.encoding import writing_notes
 from p2p_deploy.media.image.files import DEEP_SUFFIXES, DEPTH_LOST
+from p2p_deploy.runner.fitting import FitPlan, FitPlanner
 from p2p_deploy.runner.jobs import Job
 from p2p_deploy.runner.record import stamp
-from p2p_deploy.runner.tiling import FitPlan, FitPlanner, TileBlender, cut
+from p2p_deploy.runner.tiling import TileBlender, cut
 from p2p_deploy.runner.tracker import InputState
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
@@ -52,7 +54,7 @@ def open_input(job: Job, spec: ModelSpec, instances: Path | None, options: ReadO
 
 
 def input_stamp(job: Job, instances: Path | None) -> list[list[int] | None]:
-    """By what the files of an input are known again: see ``manifest.stamp``."""
+    """By what the files of an input are known again: see ``record.stamp``."""
     files = [job.source]
     if instances is not None:
         with contextlib.suppress(ItemFailed):
@@ -60,21 +62,12 @@ def input_stamp(job: Job, instances: Path | None) -> list[list[int] | None]:
     return [stamp(file) for file in files]
 
 
-@dataclass(slots=True, eq=False)
-class DecodedPicture:
-    """A picture that waits for places in batches.
+class IssuedItem(NamedTuple):
+    """A frame that is to be decoded, the input it belongs to, and what decodes it."""
 
-    Attributes:
-        frame: what there is to know about it.
-        layout: how it goes through the network.
-        parts: for each row its array for each of the network's inputs.
-        blender: where the parts come together again, if there are several.
-    """
-
-    frame: Frame
-    layout: FitPlan
-    parts: list[tuple[pixels.Row, ...]]
-    blender: TileBlender | None = None
+    state: InputState
+    source: FrameSource
+    item: Item
 
 
 @dataclass(slots=True, eq=False)
@@ -84,60 +77,69 @@ class BatchRow:
     Attributes:
         state: the input it belongs to.
         frame: what there is to know about its picture.
-        layout: how that goes through the network.
+        plan: how that goes through the network.
         part: which part of the picture the row is.
         blender: where the parts come together, if there are several.
     """
 
     state: InputState
     frame: Frame
-    layout: FitPlan
+    plan: FitPlan
     part: int = 0
     blender: TileBlender | None = None
 
 
-def decode_into(source: FrameSource, item: Item, rows: tuple[pixels.Row, ...], spec: ImageSpec) -> Frame:
-    """Decode an item and resize it into its rows, one for each of the network's inputs.
+class DecodedRow(NamedTuple):
+    """A row that waits for its batch, and its array for each of the network's inputs."""
+
+    row: BatchRow
+    arrays: tuple[pixels.Row, ...]
+
+
+def decode_into(issued: IssuedItem, arrays: tuple[pixels.Row, ...], spec: ImageSpec, plan: FitPlan) -> BatchRow:
+    """Decode an item and resize it into a row's array for each of the network's inputs.
 
     Raises:
-        ItemFailed: it cannot be read or fitted.
+        ItemFailed: it cannot be read or resized.
         EndOfStream: there is no such item.
     """
-    into = rows[0] if spec.kind == "image" and spec.dtype == "uint8" else None
-    frame, image_HWC = source.decode(item, into)
-    try:
-        if image_HWC is into:
-            return frame
-        if spec.kind == "image":
-            pixels.fit_into(image_HWC, rows[0], spec)
-        else:
-            maps.fit_into(image_HWC, rows)
-    except cv2.error as exc:
-        raise ItemFailed(f"{item.path} cannot be resized: {exc.err}.") from exc
-    return frame
+    into = arrays[0] if spec.kind == "image" and spec.dtype == "uint8" else None
+    frame, image_HWC = issued.source.decode(issued.item, into)
+    if image_HWC is not into:
+        try:
+            if spec.kind == "image":
+                pixels.fit_into(image_HWC, arrays[0], spec)
+            else:
+                maps.fit_into(image_HWC, arrays)
+        except cv2.error as exc:
+            raise ItemFailed(f"{issued.item.path} cannot be resized: {exc.err}.") from exc
+    return BatchRow(issued.state, frame, plan)
 
 
-def decode(source: FrameSource, item: Item, fitting: FitPlanner, spec: ImageSpec) -> DecodedPicture:
+def decode(issued: IssuedItem, planner: FitPlanner, spec: ImageSpec) -> list[DecodedRow]:
     """Decode an item and cut it into the parts that will be rows of batches.
 
     Raises:
         ItemFailed: it cannot be read, or is too large.
         EndOfStream: there is no such item.
     """
-    frame, image_HWC = source.decode(item)
-    layout = fitting.layout(frame.size)
-    if spec.kind == "image":
-        image_HWC = pixels.to_channels(image_HWC, spec.channels)
-        parts: list[tuple[pixels.Row, ...]] = [
-            (pixels.to_row(cut(image_HWC, layout, index), spec),) for index in range(len(layout.corners))
-        ]
-    else:
-        maps_HWC = cut(image_HWC, layout, 0)
-        parts = [tuple(maps_HWC[:, :, index : index + 1] for index in range(maps_HWC.shape[2]))]
-    return DecodedPicture(frame, layout, parts, TileBlender(layout, frame.size) if len(parts) > 1 else None)
+    frame, image_HWC = issued.source.decode(issued.item)
+    plan = planner.plan(frame.size)
+    if spec.kind != "image":
+        maps_HWC = cut(image_HWC, plan, 0)
+        arrays = tuple(maps_HWC[:, :, index : index + 1] for index in range(maps_HWC.shape[2]))
+        return [DecodedRow(BatchRow(issued.state, frame, plan), arrays)]
+    image_HWC = pixels.to_channels(image_HWC, spec.channels)
+    blender = TileBlender(plan, frame.size) if len(plan.corners) > 1 else None
+    return [
+        DecodedRow(
+            BatchRow(issued.state, frame, plan, part, blender), (pixels.to_row(cut(image_HWC, plan, part), spec),)
+        )
+        for part in range(len(plan.corners))
+    ]
 
 
-def encode(place: BatchRow, row: pixels.Row, spec: ImageSpec, options: WriteOptions) -> bool:
+def encode(row: BatchRow, output: pixels.Row, spec: ImageSpec, options: WriteOptions) -> bool:
     """Make an output of the source's size and write it; a picture is complete then.
 
     Returns:
@@ -147,38 +149,28 @@ def encode(place: BatchRow, row: pixels.Row, spec: ImageSpec, options: WriteOpti
         ItemFailed: it cannot be encoded, or its input has failed already.
         Failed: the disk does not take it.
     """
-    state, frame = place.state, place.frame
-    assert state.source is not None
+    state, frame = row.state, row.frame
     if state.error:
         raise ItemFailed(state.error)
     try:
-        image_HWC = _restored(place, row, spec)
+        image_HWC = _restored(row, output, spec)
     except ValueError as exc:
         raise ItemFailed(f"{state.job.source}, frame {frame.index}: {exc}.") from exc
     if image_HWC is None:
         return False
-    if state.source.sequential:
-        _append(state, state.source, frame, image_HWC, options)
-        return True
-    sink = open_sink(state.job.output, state.source, options)
-    try:
-        sink.write(frame, image_HWC)
-        sink.close()
-    except BaseException:
-        sink.abort()
-        raise
+    state.write(frame, image_HWC, options)
     return True
 
 
-def _restored(place: BatchRow, row: pixels.Row, spec: ImageSpec) -> pixels.Pixels | None:
-    """The picture that a row, or the last of several rows, makes; None while others are to come."""
-    height, width = place.frame.size
-    depth = np.uint16 if place.frame.depth == 16 else np.uint8
-    if place.layout.how == "resize":
-        return pixels.restore(row, height, width, spec, depth)
-    if place.blender is None:
-        return pixels.from_row(row, spec, depth)[:height, :width]
-    whole_HWC = place.blender.add(place.part, np.moveaxis(row, 0, -1) if spec.channels_first else row)
+def _restored(row: BatchRow, output: pixels.Row, spec: ImageSpec) -> pixels.Pixels | None:
+    """The picture that an output, or the last of several, makes; None while others are to come."""
+    height, width = row.frame.size
+    depth = np.uint16 if row.frame.depth == 16 else np.uint8
+    if row.plan.how == "resize":
+        return pixels.restore(output, height, width, spec, depth)
+    if row.blender is None:
+        return pixels.from_row(output, spec, depth)[:height, :width]
+    whole_HWC = row.blender.add(row.part, np.moveaxis(output, 0, -1) if spec.channels_first else output)
     if whole_HWC is None:
         return None
     whole_HWC = whole_HWC[:height, :width]
@@ -187,24 +179,11 @@ def _restored(place: BatchRow, row: pixels.Row, spec: ImageSpec) -> pixels.Pixel
     return pixels.from_row(np.moveaxis(whole_HWC, -1, 0), spec, depth)
 
 
-def _append(
-    state: InputState, source: FrameSource, frame: Frame, image_HWC: pixels.Pixels, options: WriteOptions
-) -> None:
-    """Add a frame to a video; once one fails, the video has failed, and no later frame may be written to it."""
-    if state.sink is None:
-        state.sink = open_sink(state.job.output, source, options)
-    try:
-        state.sink.write(frame, image_HWC)
-    except ItemFailed as exc:
-        state.error = str(exc)
-        raise
-
-
-def notes_of(place: BatchRow, spec: ModelSpec) -> list[str]:
+def notes_of(row: BatchRow, spec: ModelSpec) -> list[str]:
     """What an image lost or gained on its way through the network."""
-    frame, output = place.frame, place.state.job.output
+    frame, output = row.frame, row.state.job.output
     notes = [*frame.notes, *writing_notes(frame, output, spec.output.channels)]
-    fitted = place.layout.note(frame.size)
+    fitted = row.plan.note(frame.size)
     if fitted:
         notes.append(fitted)
     if frame.depth > 8 and (spec.input.dtype == "uint8" or output.suffix.lower() not in DEEP_SUFFIXES):

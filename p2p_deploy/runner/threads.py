@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
@@ -10,16 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media import EndOfStream
 
-Task = Callable[..., Any]
+Event = Callable[[], None]  # what a thread has to say, as something for the main thread to call
+Inbox = SimpleQueue[Event]
 _TURN_S = 0.0002
 _NICE = 19  # the least on Linux: 1.5 % of a core that an equal wants too
+_MUCH = 8  # times what codecs take: a network that does gets the cores before them
 DECODING, ENCODING = 0, 1  # which of a thread's clocks a task runs on
 # What a task may raise that concerns its own input only.
 OF_ONE_ITEM = (ItemFailed, EndOfStream)
@@ -31,35 +34,44 @@ class TaskGroup:
     Attributes:
         outcomes: in the order of the tasks, what each returned, or the exception that concerns its input only; None
             before it is done.
-        settled: whether all are done.
-        then: what the main thread calls with this group.
+        complete: whether all are done.
     """
 
-    __slots__ = ("_count", "_inbox", "outcomes", "settled", "then")
+    __slots__ = ("_count", "_inbox", "_then", "complete", "outcomes")
 
-    def __init__(self, size: int, then: Callable[[TaskGroup], None], inbox: Inbox) -> None:
+    def __init__(self, size: int, then: Callable[[list[Any]], None], inbox: Inbox) -> None:
+        """``then`` is what the main thread calls with the outcomes."""
         self.outcomes: list[Any] = [None] * size
-        self.settled = False
-        self.then = then
+        self.complete = False
+        self._then = then
         self._inbox = inbox
         self._count = itertools.count(1)  # whose next() is atomic, where += is not
 
-    def settle(self, index: int, outcome: Any) -> None:
+    def put(self, index: int, outcome: Any) -> None:
         """A task is done. From any thread."""
         self.outcomes[index] = outcome
         if next(self._count) == len(self.outcomes):
-            self.settled = True
-            self._inbox.put(self)
+            self.complete = True
+            self._inbox.put(functools.partial(self._then, self.outcomes))
 
 
-class WorkerCrash:
+def crash(error: BaseException) -> Event:
     """A stage or a device failed: the run is over."""
 
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+    def end() -> None:
+        raise error
+
+    return end
 
 
-Inbox = SimpleQueue[Any]  # of TaskGroup, WorkerCrash, and what the main thread is to call
+class Task(NamedTuple):
+    """A call, whose outcome goes to ``group.outcomes[number]``, and whose time is counted on a clock."""
+
+    group: TaskGroup
+    number: int
+    clock: int
+    call: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
 
 
 class Workers:
@@ -73,41 +85,42 @@ class Workers:
     """
 
     def __init__(self, name: str, threads: int, inbox: Inbox) -> None:
-        self._queue: SimpleQueue[tuple[TaskGroup, int, int, Task, tuple[Any, ...]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Task | None] = SimpleQueue()
         self._inbox = inbox
         self._stopping = False
         self._now = time.perf_counter
         self.clocks = [[0.0, 0.0] for _ in range(threads)]
         self._threads = [
-            threading.Thread(target=self._work, args=(number,), name=f"{name}-{number}", daemon=True)
-            for number in range(threads)
+            threading.Thread(target=self._work, args=(clocks,), name=f"{name}-{number}", daemon=True)
+            for number, clocks in enumerate(self.clocks)
         ]
+
+    def start(self) -> None:
+        """Begin to work."""
         for thread in self._threads:
             thread.start()
 
-    def do(self, group: TaskGroup, index: int, clock: int, task: Task, *arguments: Any) -> None:
-        """Queue a task, whose outcome goes to ``group.outcomes[index]``."""
-        self._queue.put((group, index, clock, task, arguments))
+    def do(self, task: Task) -> None:
+        """Queue a task."""
+        self._queue.put(task)
 
-    def _work(self, number: int) -> None:
-        clocks = self.clocks[number]
-        while (item := self._queue.get()) is not None:
+    def _work(self, clocks: list[float]) -> None:
+        while (task := self._queue.get()) is not None:
             if self._stopping:
                 continue
-            group, index, clock, task, arguments = item
             now = self._now
             started = now()
             try:
-                outcome = task(*arguments)
+                outcome = task.call(*task.arguments)
             except OF_ONE_ITEM as exc:
                 outcome = exc
             except BaseException as exc:
-                self._inbox.put(WorkerCrash(exc))
+                self._inbox.put(crash(exc))
                 continue
             finally:
-                clocks[clock] += now() - started
-            group.settle(index, outcome)
-            del item, group, arguments, outcome  # or an idle thread would keep a picture
+                clocks[task.clock] += now() - started
+            task.group.put(task.number, outcome)
+            del task, outcome  # or an idle thread would keep a picture
 
     def give_way(self) -> None:
         """From now on leave the cores to the network's threads, for as long as those have something to compute.
@@ -129,6 +142,44 @@ class Workers:
         for _ in self._threads:
             self._queue.put(None)
         return join(self._threads, patience_s)
+
+
+class CodecThreads:
+    """All threads that decode and encode: a pool for images, one each way for videos, whose frames have an order."""
+
+    def __init__(self, workers: int, inbox: Inbox) -> None:
+        self.images = Workers("codec", workers, inbox)
+        self.video_in = Workers("decode-video", 1, inbox)
+        self.video_out = Workers("encode-video", 1, inbox)
+        self._all = {"images": self.images, "video in": self.video_in, "video out": self.video_out}
+        self._first = True
+
+    def start(self) -> None:
+        """Begin to work."""
+        for threads in self._all.values():
+            threads.start()
+
+    def give_way(self, busy_s: float) -> None:
+        """Give way from now on to a network that has computed for ``busy_s`` seconds, if it proves slow beside them."""
+        if self._first and busy_s > _MUCH * sum(sum(clock) for each in self._all.values() for clock in each.clocks):
+            self._first = False
+            for threads in self._all.values():
+                threads.give_way()
+
+    def seconds(self) -> dict[str, dict[str, float]]:
+        """What each kind has spent on decoding and on encoding."""
+        return {
+            name: {
+                "decode": round(sum(clock[DECODING] for clock in threads.clocks), 3),
+                "encode": round(sum(clock[ENCODING] for clock in threads.clocks), 3),
+            }
+            for name, threads in self._all.items()
+        }
+
+    def stop(self, patience_s: float) -> None:
+        """Finish what is under way and leave what is queued; wait for each kind no longer than that."""
+        for threads in (self.video_in, self.images, self.video_out):
+            threads.stop(patience_s)
 
 
 @contextlib.contextmanager
@@ -153,5 +204,6 @@ def join(threads: Sequence[threading.Thread], patience_s: float) -> bool:
     """Wait for threads to end, for no longer than that in all; whether they did."""
     end = time.perf_counter() + patience_s
     for thread in threads:
-        thread.join(max(0.0, end - time.perf_counter()))
+        if thread.ident:  # it was started
+            thread.join(max(0.0, end - time.perf_counter()))
     return not any(thread.is_alive() for thread in threads)

@@ -16,9 +16,10 @@ from p2p_deploy.errors import Failed, InputError, OutOfMemory
 from p2p_deploy.media.image import files as image_files
 from p2p_deploy.media.image.files import encode_image, read_image
 from p2p_deploy.options import RunOptions
-from p2p_deploy.runner import device, scheduler, threads
+from p2p_deploy.runner import batch_size, scheduler, slots, threads
+from p2p_deploy.runner.fitting import FitPlan, FitPlanner
 from p2p_deploy.runner.receptive_field import receptive_radius
-from p2p_deploy.runner.tiling import FitPlan, FitPlanner, TileBlender, cut
+from p2p_deploy.runner.tiling import TileBlender, cut
 from p2p_deploy.spec import ImageSpec, ModelSpec
 
 
@@ -56,20 +57,20 @@ def any_size(spec, fit="auto", largest=2**40):
     return FitPlanner(spec, fit, largest, lambda size: True)
 
 
-class TestLayouts:
+class TestPlans:
     def test_models_of_one_size_resize_and_others_pad_to_the_next_size(self):
-        assert any_size(spec_of(fixed=True)).layout((50, 70)) == FitPlan("resize", (64, 64))
-        assert any_size(spec_of()).layout((50, 70)) == FitPlan("pad", (52, 72))
-        assert any_size(spec_of()).layout((3, 8)) == FitPlan("pad", (8, 8))
+        assert any_size(spec_of(fixed=True)).plan((50, 70)) == FitPlan("resize", (64, 64))
+        assert any_size(spec_of()).plan((50, 70)) == FitPlan("pad", (52, 72))
+        assert any_size(spec_of()).plan((3, 8)) == FitPlan("pad", (8, 8))
 
     def test_what_is_too_large_goes_in_tiles(self):
-        layout = any_size(spec_of(norm="batch", n_blocks=1), largest=200 * 200).layout((500, 300))
-        assert layout.how == "tile"
-        assert layout.size[0] * layout.size[1] <= 200 * 200
-        assert all(side % 4 == 0 for corner in layout.corners for side in corner)
+        plan = any_size(spec_of(norm="batch", n_blocks=1), largest=200 * 200).plan((500, 300))
+        assert plan.how == "tile"
+        assert plan.size[0] * plan.size[1] <= 200 * 200
+        assert all(side % 4 == 0 for corner in plan.corners for side in corner)
         covered = np.zeros((500, 300), bool)
-        for top, left in layout.corners:
-            covered[top : top + layout.size[0], left : left + layout.size[1]] = True
+        for top, left in plan.corners:
+            covered[top : top + plan.size[0], left : left + plan.size[1]] = True
         assert covered.all()
 
     @pytest.mark.parametrize(("fit", "fixed", "words"), [("pad", True, "dynamic=True"), ("pad", True, "64x64")])
@@ -78,9 +79,9 @@ class TestLayouts:
             any_size(spec_of(fixed=fixed), fit)
 
     def test_a_plan_that_does_not_admit_a_size_gets_tiles(self):
-        fitting = FitPlanner(spec_of(), "auto", 2**40, lambda size: max(size) <= 64)
-        assert fitting.layout((64, 60)).how == "pad"
-        assert fitting.layout((200, 60)).size == (64, 64)
+        planner = FitPlanner(spec_of(), "auto", 2**40, lambda size: max(size) <= 64)
+        assert planner.plan((64, 60)).how == "pad"
+        assert planner.plan((200, 60)).size == (64, 64)
 
 
 class TestPixels:
@@ -97,12 +98,12 @@ class TestPixels:
     @pytest.mark.parametrize("fit", ["tile"])
     def test_tiles_of_an_unchanged_picture_make_the_picture(self, picture, fit):
         for fixed in (True, False):
-            layout = any_size(spec_of(arch="identity", fixed=fixed), fit).layout(picture)
+            plan = any_size(spec_of(arch="identity", fixed=fixed), fit).plan(picture)
             image = np.random.default_rng(0).integers(0, 256, (*picture, 3), np.uint8)
-            blender = TileBlender(layout, picture)
-            for index in range(len(layout.corners)):
-                whole = blender.add(index, cut(image, layout, index))
-            assert len(layout.corners) > 1 or picture == (64, 64)
+            blender = TileBlender(plan, picture)
+            for index in range(len(plan.corners)):
+                whole = blender.add(index, cut(image, plan, index))
+            assert len(plan.corners) > 1 or picture == (64, 64)
             np.testing.assert_array_equal(np.rint(whole[: picture[0], : picture[1]]), image)
 
 
@@ -157,27 +158,27 @@ class TestReach:
                 return network(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)[0]
 
         side = max(-(-(4 * sees + 32) // network.size_multiple) * network.size_multiple, 64)
-        fitting = any_size(spec, largest=side * side)
-        layout = fitting.layout(picture.shape[:2])
-        assert layout.how == "tile"
-        assert layout.exact
-        assert len(layout.corners) > 1
-        blender = TileBlender(layout, picture.shape[:2])
-        for index in range(len(layout.corners)):
-            tiles = blender.add(index, compute(cut(picture, layout, index)).permute(1, 2, 0).numpy())
-        whole = compute(cut(picture, any_size(spec).layout(picture.shape[:2]), 0)).permute(1, 2, 0).numpy()
+        planner = any_size(spec, largest=side * side)
+        plan = planner.plan(picture.shape[:2])
+        assert plan.how == "tile"
+        assert plan.exact
+        assert len(plan.corners) > 1
+        blender = TileBlender(plan, picture.shape[:2])
+        for index in range(len(plan.corners)):
+            tiles = blender.add(index, compute(cut(picture, plan, index)).permute(1, 2, 0).numpy())
+        whole = compute(cut(picture, any_size(spec).plan(picture.shape[:2]), 0)).permute(1, 2, 0).numpy()
         height, width = picture.shape[:2]
         assert np.abs(tiles[:height, :width] - whole[:height, :width]).max() < 2e-5
 
 
 def test_tiles_that_cannot_be_exact_say_so():
-    assert "edges" in any_size(spec_of(norm="instance", n_blocks=1), "tile").layout((900, 900)).note((900, 900))
-    assert "edges" not in any_size(spec_of(norm="batch", n_blocks=1), "tile").layout((900, 900)).note((900, 900))
+    assert "edges" in any_size(spec_of(norm="instance", n_blocks=1), "tile").plan((900, 900)).note((900, 900))
+    assert "edges" not in any_size(spec_of(norm="batch", n_blocks=1), "tile").plan((900, 900)).note((900, 900))
 
 
 class TestRuns:
     def test_fifty_shapes_three_slots_and_one_in_ten_broken(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(device, "SLOTS", 3)
+        monkeypatch.setattr(slots, "SLOTS", 3)
         random = np.random.default_rng(0)
         (tmp_path / "in").mkdir()
         expected = {}
@@ -280,23 +281,23 @@ class TestRuns:
 
 
 def test_the_batch_size_is_found_by_trying():
-    size = device.BatchSize(None)
+    size = batch_size.BatchSize(None)
     for _ in range(60):
         size.learn(size.now, 0.010 + 0.001 * size.now)  # a fixed cost that larger batches share
-    assert size.now == device.MOST
-    size = device.BatchSize(None)
+    assert size.now == batch_size.MOST
+    size = batch_size.BatchSize(None)
     for _ in range(60):
         size.learn(size.now, 0.1 * size.now)
     assert size.now == 4  # of what is equally quick the largest below half a second
-    size = device.BatchSize(None)
+    size = batch_size.BatchSize(None)
     for _ in range(60):
         size.learn(size.now, 0.6 * size.now)
     assert size.now == 1
-    size = device.BatchSize(None)
+    size = batch_size.BatchSize(None)
     for _ in range(60):
         size.learn(size.now, 0.05 * size.now * (1 if size.now < 4 else 1.2))
     assert size.now == 2
-    assert device.BatchSize(7).now == 7
+    assert batch_size.BatchSize(7).now == 7
 
 
 def nice():
@@ -314,10 +315,15 @@ def test_threads_that_give_way_have_a_lower_priority_and_so_have_those_they_star
         return nice(), inner.get(timeout=10)
 
     def ask(workers):
-        group = threads.TaskGroup(8, lambda group: None, inbox)
+        outcomes = []
+        group = threads.TaskGroup(8, outcomes.extend, inbox)
         for index in range(8):
-            workers.do(group, index, threads.DECODING, nice_inside)
-        return inbox.get(timeout=10).outcomes
+            workers.do(threads.Task(group, index, threads.DECODING, nice_inside))
+        inbox.get(timeout=10)()
+        return outcomes
+
+    pool.start()
+    equal.start()
 
     assert ask(pool) == [(nice(), nice())] * 8
     pool.give_way()
@@ -332,7 +338,7 @@ def test_threads_that_give_way_have_a_lower_priority_and_so_have_those_they_star
 def test_only_a_slow_network_has_the_cores_first(tmp_path, monkeypatch, seconds, expected):
     """Images, and both ways of videos: three kinds of threads give way."""
     gave_way = []
-    monkeypatch.setattr(scheduler.Workers, "give_way", lambda threads: gave_way.append(threads))
+    monkeypatch.setattr(threads.Workers, "give_way", lambda workers: gave_way.append(workers))
     write_images(tmp_path / "in", photo_crops(8, 64))
     model = Plain(spec_of(), lambda image: (time.sleep(seconds), image)[1])
     assert p2p_deploy.run(model, tmp_path / "in", tmp_path / "out").complete

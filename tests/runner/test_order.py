@@ -53,7 +53,7 @@ def test_a_frame_that_fails_lets_go_of_those_that_wait_for_it(model, tmp_path, m
     write_images(tmp_path / "in", FRAMES[:2])
     write_clip(tmp_path / "in" / "clip.mkv", FRAMES, 12)
     summary = p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=3))
-    assert (summary.done, summary.errors) == (2, [("clip.mkv", "frame 1 is bad.")])
+    assert (summary.done, summary.errors) == (2, (("clip.mkv", "frame 1 is bad."),))
     lines = {line["input"]: line["status"] for line in read_record(tmp_path / "out") if "input" in line}
     assert lines == {"000.png": "done", "001.png": "done", "clip.mkv": "failed"}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000.png", "001.png", "p2p-run.jsonl"]

@@ -10,8 +10,9 @@ import pytest
 from helpers.support import place
 
 from p2p_deploy.errors import Failed, OutputError
-from p2p_deploy.runner.jobs import plan_jobs
+from p2p_deploy.runner.jobs import list_jobs
 from p2p_deploy.runner.record import RECORD_NAME, RunRecord, stamp
+from p2p_deploy.runner.summary import Execution
 from p2p_deploy.runner.tracker import GAVE_WAY, Tracker
 
 
@@ -90,15 +91,15 @@ def test_what_is_no_file_is_no_record(tmp_path, kind):
 
 def test_the_account_of_a_run_holds_nothing_of_what_is_finished(tmp_path, record):
     source = place(tmp_path / "in", "a.png", "a.jpg", "b.png", "c.png", "d.mp4")
-    plan = plan_jobs(source, tmp_path / "out")
-    tracker = Tracker(plan, record, (32, 32), "model", lambda job: [stamp(job.source)])
+    job_list = list_jobs(source, tmp_path / "out")
+    tracker = Tracker(job_list, record, (32, 32), "model", lambda job: [stamp(job.source)])
     assert tracker.progress().frames_expected == 4
-    for job in plan:
+    for job in job_list:
         state = tracker.start(job)
         assert state in tracker.unfinished
         opened = Source()
         if job.name == "b.png":
-            state.error = "it is broken"
+            state.fail("it is broken")
         elif job.name == "d.mp4":
             opened.expected_frames = 7
             tracker.opened(state, opened)
@@ -108,16 +109,17 @@ def test_the_account_of_a_run_holds_nothing_of_what_is_finished(tmp_path, record
         else:
             tracker.opened(state, opened)
             tracker.wrote(state, ["turned", "widened"])
-        if not state.error:
+        if not state.failed:
             job.output.write_bytes(b"12345")
         tracker.finish(state)
         assert not tracker.unfinished
-    now, summary = tracker.progress(), tracker.summary
+    now = tracker.progress()
+    summary = tracker.summary(Execution(False, 2.0, ("cpu",), (0.5,), 1, 2, {}))
     assert (now.inputs, now.inputs_total, now.failed, now.frames, now.frames_expected) == (5, 5, 1, 8, 8)
     assert (summary.done, summary.failed, summary.frames) == (4, 1, 8)
     assert summary.notes == {"turned": 4, "widened": 3, GAVE_WAY: 2}
     lines = {line["input"]: line for line in read(record)}
-    assert lines["a.jpg"]["notes"] == ["turned", "widened", next(iter(plan)).note]
+    assert lines["a.jpg"]["notes"] == ["turned", "widened", next(iter(job_list)).note]
     assert lines["d.mp4"]["frames"] == 5
     assert lines["d.mp4"]["output_stamp"] == stamp(tmp_path / "out" / "d.mp4")
     assert lines["d.mp4"]["output_stamp"][0] == 5

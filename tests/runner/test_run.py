@@ -25,7 +25,7 @@ from p2p_deploy.errors import OutputError
 from p2p_deploy.media.image.files import ImageSink, encode_image, read_image
 from p2p_deploy.media.video.source import VideoSource
 from p2p_deploy.options import RunOptions
-from p2p_deploy.runner import device
+from p2p_deploy.runner import slots
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -287,7 +287,7 @@ def test_slots_bound_what_is_decoded_ahead(model, tmp_path, monkeypatch):
     monkeypatch.setattr(ImageSink, "close", close)
     p2p_deploy.run(model, tmp_path / "in", tmp_path / "out", RunOptions(batch=2))
     assert written[0] == 60
-    assert most[0] <= device.SLOTS * 2
+    assert most[0] <= slots.SLOTS * 2
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_any_work(model, images, tmp_path):

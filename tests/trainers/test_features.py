@@ -1,18 +1,19 @@
 import pytest
 import torch
 from helpers.label_data import CLASSES, differences, interrupted, make_data, read
+from helpers.training import train
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
 from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import Featured, ResNet, Styled
-from trainers import pix2pixhd
+from trainers import Pix2PixHDOptions, pix2pixhd
 from trainers.features import FeatureEncoder, StyleEncoder, average
 
 
 def options(**changes):
     small = {"size": 32, "labels": CLASSES, "ngf": 4, "ndf": 4, "n_downs": 2, "n_blocks": 1, "features": 3}
-    return pix2pixhd.Options(**{**small, "batch": 2, "steps": 4, "device": "cpu", **changes})
+    return Pix2PixHDOptions(**{**small, "batch": 2, "steps": 4, "device": "cpu", **changes})
 
 
 @pytest.fixture
@@ -59,8 +60,8 @@ def test_the_table_follows_the_averages_of_each_class():
 
 
 def test_a_step_moves_the_encoder_and_the_checkpoint_has_the_table(data, tmp_path):
-    path = pix2pixhd.train(data, tmp_path / "run", options())
-    begun = pix2pixhd.train(data, tmp_path / "begun", options(steps=1))
+    path = train(data, tmp_path / "run", options())
+    begun = train(data, tmp_path / "begun", options(steps=1))
     encoders = [read(each)["state"]["system"]["networks"]["E"] for each in (path, begun)]
     assert ".network.head.conv.weight" in differences(*encoders)
     generator = load_checkpoint(path).generator
@@ -75,7 +76,7 @@ def test_a_step_moves_the_encoder_and_the_checkpoint_has_the_table(data, tmp_pat
 @pytest.mark.parametrize("changes", [{}, {"features": 0, "style": 4}], ids=["features", "style"])
 def test_goes_on_to_the_same_bits(data, tmp_path, changes):
     chosen = options(ema=0.9, **changes)
-    whole = read(pix2pixhd.train(data, tmp_path / "whole", chosen))
+    whole = read(train(data, tmp_path / "whole", chosen))
     parts = read(interrupted(pix2pixhd, data, tmp_path / "parts", chosen, after=2))
     assert differences(whole["generator"], parts["generator"]) == []
     assert differences(whole["state"], parts["state"]) == []
@@ -83,7 +84,7 @@ def test_goes_on_to_the_same_bits(data, tmp_path, changes):
 
 def test_a_local_enhancer_and_no_instances(data, tmp_path):
     chosen = options(generator="local_enhancer", size=64, ngf=2, instances=False, steps=1)
-    spec = load_checkpoint(pix2pixhd.train(data, tmp_path / "run", chosen)).spec
+    spec = load_checkpoint(train(data, tmp_path / "run", chosen)).spec
     assert (spec.arch, spec.arch_kwargs["in_channels"], len(spec.inputs)) == ("featured", CLASSES, 1)
 
 
@@ -115,8 +116,8 @@ class TestStyle:
     @pytest.mark.parametrize("changes", [{}, {"instances": False}, {"generator": "local_enhancer", "size": 64}])
     def test_trains_and_is_exported(self, data, tmp_path, changes):
         chosen = options(features=0, style=4, steps=2, **changes)
-        path = pix2pixhd.train(data, tmp_path / "run", chosen)
-        begun = pix2pixhd.train(data, tmp_path / "begun", options(features=0, style=4, steps=1, **changes))
+        path = train(data, tmp_path / "run", chosen)
+        begun = train(data, tmp_path / "begun", options(features=0, style=4, steps=1, **changes))
         encoders = [read(each)["state"]["system"]["networks"]["E"] for each in (path, begun)]
         assert ".network.head.conv.weight" in differences(*encoders)
         generator = load_checkpoint(path).generator

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 from sklearn.datasets import load_digits
 
 import p2p_deploy
@@ -16,10 +17,10 @@ from p2p_deploy.errors import DataError, P2PError
 from p2p_deploy.exporter.export import export
 from p2p_deploy.media.image.files import read_image
 from p2p_deploy.pixels import resize
-from trainers import gan, health
+from trainers import CGANOptions, GANOptions, gan, health
 from trainers.classes import find_classes, find_pictures
 from trainers.discriminators import MLPDiscriminator
-from trainers.gan import GAN, Options, make_spec, train
+from trainers.gan import GAN, make_spec
 from trainers.launch import make_fabric
 
 SIZE = 8
@@ -48,7 +49,8 @@ def write_classes(data, pictures, classes):
 
 def options(**changes):
     small = {"size": SIZE, "z_dim": 16, "ngf": 32, "batch": 8, "steps": 6, "device": "cpu"}
-    return Options(**{**small, **changes})
+    kind = CGANOptions if changes.pop("conditional", False) else GANOptions
+    return kind(**{**small, **changes})
 
 
 def pictures_of(path, count):

@@ -8,13 +8,13 @@ from helpers.support import photo_crops, write_images
 
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators.frame_model import FrameModel
-from trainers import pix2pixhd
+from trainers import Pix2PixHDOptions, pix2pixhd
 from trainers.labelled import Labelled, find_held_out, find_labelled, inputs_of, to_colours
 
 
 def spec_of(**changes):
     settings = {"size": 32, "labels": 5, "ngf": 2, "n_downs": 1, "n_blocks": 1, **changes}
-    return pix2pixhd.make_spec(pix2pixhd.Options(**settings))
+    return pix2pixhd.make_spec(Pix2PixHDOptions(**settings))
 
 
 def exact_data(root, count=4):

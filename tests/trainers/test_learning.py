@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 
 import p2p_deploy
 from p2p_deploy.exporter.export import export
-from trainers import cyclegan, pix2pix
+from trainers import CycleGANOptions, Pix2PixOptions, cyclegan
 
 PIX2PIX = {
     "unet": {},
@@ -34,8 +35,8 @@ def test_pix2pix_learns_to_invert(name, tmp_path):
         data = tmp_path / f"{steps} {len(list(tmp_path.iterdir()))}"
         write_images(data / "A" / "train", frames)
         write_images(data / "B" / "train", targets)
-        options = pix2pix.Options(**chosen, steps=steps)
-        return error(pix2pix.train(data, data / "run", options), held_out, 255 - held_out.astype(int))
+        options = Pix2PixOptions(**chosen, steps=steps)
+        return error(train(data, data / "run", options), held_out, 255 - held_out.astype(int))
 
     untrained, learnt = after(1, 255 - frames), after(150, 255 - frames)
     shuffled = after(150, 255 - np.roll(frames, 5, axis=0))
@@ -60,8 +61,8 @@ def test_cyclegan_learns_the_tone_of_the_other_domain(generator, tmp_path, monke
         data = tmp_path / f"{steps} {len(list(tmp_path.iterdir()))}"
         write_images(data / "trainA", toned(one, red))
         write_images(data / "trainB", toned(other, tone))
-        options = cyclegan.Options(**{**SMALL, "batch": 2}, generator=generator, n_blocks=2, steps=steps)
-        return error(cyclegan.train(data, data / "run", options), inputs, targets.astype(int))
+        options = CycleGANOptions(**{**SMALL, "batch": 2}, generator=generator, n_blocks=2, steps=steps)
+        return error(train(data, data / "run", options), inputs, targets.astype(int))
 
     untrained, learnt, shuffled = after(1, blue), after(200, blue), after(200, tones)
     assert learnt < 0.6 * untrained

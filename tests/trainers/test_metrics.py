@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 from torch import nn
 from torchmetrics.functional.image import lpips as reference
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
-from trainers import cyclegan, gan, pix2pix
+from trainers import CGANOptions, CycleGANOptions, GANOptions, Pix2PixOptions
 from trainers.inception import Inception, read_inception, resize
 from trainers.metrics import LPIPS, LPIPS_LAYERS, Metrics, read_lpips
-from trainers.options import LoopOptions
+from trainers.options import TrainingOptions
 
 CPU = torch.device("cpu")
 
@@ -109,7 +110,7 @@ class TestLpips:
 
 class TestJudges:
     def test_pixels_by_hand(self):
-        metrics = Metrics(LoopOptions(), paired=True, device=CPU)
+        metrics = Metrics(TrainingOptions(), paired=True, device=CPU)
         one = pictures(4)
         metrics.update(one[:2], one[:2] - 0.02)
         metrics.update(one[2:], one[2:])
@@ -121,7 +122,7 @@ class TestJudges:
         assert metrics.compute() == {}
 
     def test_distances_are_small_between_pictures_of_a_kind_and_large_to_others(self, inception, vgg16):
-        metrics = Metrics(LoopOptions(inception=str(inception), lpips=str(vgg16)), paired=True, device=CPU)
+        metrics = Metrics(TrainingOptions(inception=str(inception), lpips=str(vgg16)), paired=True, device=CPU)
         photos = pictures(24)
         found = []
         for others in (photos + 0.01, torch.rand_like(photos) * 2 - 1):
@@ -134,7 +135,7 @@ class TestJudges:
             assert near[name] < 0.2 * far[name]
 
     def test_grey_pictures_and_too_few(self, inception):
-        metrics = Metrics(LoopOptions(inception=str(inception)), paired=False, device=CPU)
+        metrics = Metrics(TrainingOptions(inception=str(inception)), paired=False, device=CPU)
         assert metrics.best == "fid"
         metrics.update(pictures(1)[:, :1], pictures(1, seed=1)[:, :1])
         with pytest.raises(DataError, match="distances between many pictures, and 1 is held out"):
@@ -143,7 +144,7 @@ class TestJudges:
     @pytest.mark.parametrize(("best", "paired"), [("fid", True), ("lpips", True), ("l1", False)])
     def test_a_best_that_is_not_measured_is_refused(self, best, paired):
         with pytest.raises(DataError, match=f"best={best} is not measured here"):
-            Metrics(LoopOptions(best=best), paired=paired, device=CPU)
+            Metrics(TrainingOptions(best=best), paired=paired, device=CPU)
 
 
 SMALL = {"size": 32, "ngf": 4, "batch": 2, "steps": 2, "device": "cpu"}
@@ -156,8 +157,8 @@ class TestTrainings:
             write_images(tmp_path / f"{split}A", frames)
             write_images(tmp_path / f"{split}B", 255 - frames)
         seen = []
-        options = cyclegan.Options(**SMALL, inception=str(inception), n_blocks=1)
-        cyclegan.train(tmp_path, tmp_path / "run", options, on_progress=seen.append)
+        options = CycleGANOptions(**SMALL, inception=str(inception), n_blocks=1)
+        train(tmp_path, tmp_path / "run", options, on_progress=seen.append)
         assert set(seen[-1].measures) == {"fid", "kid"}
         assert load_checkpoint(tmp_path / "run" / "best.pt").training["best"] == seen[-1].measures["fid"]
 
@@ -166,20 +167,20 @@ class TestTrainings:
         for split in ("train", "val"):
             for name in ("a", "b"):
                 write_images(tmp_path / split / name, frames)
-        for conditional in (False, True):
+        for kind in (GANOptions, CGANOptions):
             seen = []
-            options = gan.Options(**{**SMALL, "size": 16}, inception=str(inception), conditional=conditional)
-            gan.train(tmp_path, tmp_path / f"run{conditional}", options, on_progress=seen.append)
+            options = kind(**{**SMALL, "size": 16}, inception=str(inception))
+            train(tmp_path, tmp_path / kind.__name__, options, on_progress=seen.append)
             assert np.isfinite(seen[-1].measures["fid"])
         (tmp_path / "val" / "a").rename(tmp_path / "val" / "c")
         with pytest.raises(DataError, match="has the classes b, c; expected a, b"):
-            gan.train(tmp_path, tmp_path / "other", options)
+            train(tmp_path, tmp_path / "other", options)
 
     def test_best_by_what_is_not_measured_is_refused_before_anything_is_learnt(self, tmp_path):
         frames = photo_crops(4, 40)
         for side in "AB":
             write_images(tmp_path / side / "train", frames)
-        before = pix2pix.train(tmp_path, tmp_path / "run", pix2pix.Options(**SMALL)).read_bytes()
+        before = train(tmp_path, tmp_path / "run", Pix2PixOptions(**SMALL)).read_bytes()
         with pytest.raises(DataError, match="lpips wants --lpips FILE"):
-            pix2pix.train(tmp_path, tmp_path / "run", pix2pix.Options(**SMALL, best="lpips"), overwrite=True)
+            train(tmp_path, tmp_path / "run", Pix2PixOptions(**SMALL, best="lpips"), overwrite=True)
         assert (tmp_path / "run" / "ckpt.pt").read_bytes() == before

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from p2p_deploy.errors import DataError
-from trainers import cyclegan, pix2pix
+from trainers import CycleGANOptions, Pix2PixOptions
 from trainers.discriminators import PatchGAN, StridedPatchGAN
 from trainers.losses import bce_gan_loss, feature_matching_loss, hinge_loss, kl_divergence, lsgan_loss
 from trainers.networks import init_weights, plain, settle
-from trainers.options import LoopOptions
+from trainers.options import TrainingOptions
 from trainers.schedule import Schedule
 
 
@@ -114,9 +114,9 @@ def test_the_learning_rate_is_constant_then_falls_in_a_straight_line():
 
 
 def test_steps_take_the_place_of_epochs():
-    assert Schedule.plan(10, LoopOptions(batch=4, epochs=3)) == Schedule(8, 4, 10)
-    assert Schedule.plan(10, LoopOptions(batch=4, epochs=3, steps=5)) == Schedule(5, 4, 10)
-    assert Schedule.plan(10, LoopOptions(batch=2, epochs=3, accumulate=2), processes=2) == Schedule(4, 8, 10)
+    assert Schedule.plan(10, TrainingOptions(batch=4, epochs=3)) == Schedule(8, 4, 10)
+    assert Schedule.plan(10, TrainingOptions(batch=4, epochs=3, steps=5)) == Schedule(5, 4, 10)
+    assert Schedule.plan(10, TrainingOptions(batch=2, epochs=3, accumulate=2), processes=2) == Schedule(4, 8, 10)
 
 
 def test_other_curves_of_the_learning_rate():
@@ -136,12 +136,12 @@ def test_an_epoch_is_as_many_pictures_as_there_are_however_large_the_batch():
     ("options", "words"),
     [
         (
-            lambda: pix2pix.Options(generator="local_enhancer"),
+            lambda: Pix2PixOptions(generator="local_enhancer"),
             "generator must be one of unet, unet_upsample, resnet; got",
         ),
-        (lambda: cyclegan.Options(neck="fpn"), "neck must be one of none, pan; got fpn"),
-        (lambda: pix2pix.Options(norm="group"), "norm must be one of batch, instance, none; got group"),
-        (lambda: LoopOptions(precision="int8"), "precision must be one of fp32, bf16, fp16; got int8"),
+        (lambda: CycleGANOptions(neck="fpn"), "neck must be one of none, pan; got fpn"),
+        (lambda: Pix2PixOptions(norm="group"), "norm must be one of batch, instance, none; got group"),
+        (lambda: TrainingOptions(precision="int8"), "precision must be one of fp32, bf16, fp16; got int8"),
     ],
 )
 def test_options_take_what_they_name(options, words):

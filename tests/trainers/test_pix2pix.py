@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, DeviceError, Failed, OutputError, SpecError
-from trainers import pix2pix
+from trainers import Pix2PixOptions, pix2pix
 from trainers.launch import make_fabric
-from trainers.pix2pix import Options, make_spec, train
+from trainers.pix2pix import make_spec
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def data(tmp_path):
 
 
 def options(**changes):
-    return Options(**{"size": 32, "batch": 2, "steps": 6, "ngf": 4, "device": "cpu", **changes})
+    return Pix2PixOptions(**{"size": 32, "batch": 2, "steps": 6, "ngf": 4, "device": "cpu", **changes})
 
 
 def test_writes_a_checkpoint_samples_and_logs(data, tmp_path):
@@ -60,7 +61,7 @@ def test_options_become_the_spec(data, tmp_path):
 
 @pytest.mark.parametrize(("size", "num_downs"), [(256, 8), (128, 7), (512, 8), (96, 5), (320, 6)])
 def test_the_deepest_network_that_fits_is_taken(size, num_downs):
-    assert make_spec(Options(size=size)).arch_kwargs["num_downs"] == num_downs
+    assert make_spec(Pix2PixOptions(size=size)).arch_kwargs["num_downs"] == num_downs
 
 
 def test_a_step_moves_both_networks_and_each_by_its_own_loss(data, tmp_path):

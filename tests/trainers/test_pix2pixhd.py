@@ -13,24 +13,25 @@ from helpers.label_data import (
     tiny_vgg,
 )
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, SpecError
 from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator
-from trainers import pix2pixhd
+from trainers import Pix2PixHDOptions, pix2pixhd
 from trainers.discriminators import MultiScale, PatchGAN
 from trainers.launch import make_fabric
 from trainers.losses import feature_matching_loss
-from trainers.pix2pixhd import Options, make_spec, sum_over_scales, train
+from trainers.pix2pixhd import make_spec, sum_over_scales
 
 LOCAL = {"generator": "local_enhancer", "size": 64, "ngf": 2}
 
 
 def options(**changes):
     small = {"size": 32, "labels": CLASSES, "ngf": 4, "ndf": 4, "n_downs": 2, "n_blocks": 1}
-    return Options(**{**small, "batch": 2, "steps": 4, "device": "cpu", **changes})
+    return Pix2PixHDOptions(**{**small, "batch": 2, "steps": 4, "device": "cpu", **changes})
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def data(tmp_path):
 @pytest.mark.parametrize(("generator", "keys", "millions"), [("resnet", 56, 182.547), ("local_enhancer", 74, 182.857)])
 def test_without_options_the_network_is_the_published_one(generator, keys, millions):
     """Cityscapes: 35 classes and the edges of instances."""
-    spec = make_spec(Options(generator=generator))
+    spec = make_spec(Pix2PixHDOptions(generator=generator))
     with torch.device("meta"):
         network = build_generator(spec.arch, spec.arch_kwargs)
     assert len(network.state_dict()) == keys

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 
-from trainers.pix2pix import Options, train
+from trainers import Pix2PixOptions
 from trainers.report import read_curves, write_report
 
 
@@ -20,7 +21,7 @@ def run(tmp_path_factory):
     for split in ("train", "val"):
         write_images(data / "A" / split, frames)
         write_images(data / "B" / split, 255 - frames)
-    train(data, run, Options(size=32, batch=2, steps=30, ngf=4, device="cpu", validate_every=3))
+    train(data, run, Pix2PixOptions(size=32, batch=2, steps=30, ngf=4, device="cpu", validate_every=3))
     return run
 
 

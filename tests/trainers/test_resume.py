@@ -7,10 +7,11 @@ import pytest
 import torch
 from helpers.label_data import assert_same_gradients
 from helpers.support import photo_crops, write_images
+from helpers.training import train
 
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import CheckpointError, DataError, DeviceError, Failed, OutputError
-from trainers import cyclegan, health, pix2pix
+from trainers import CycleGANOptions, Pix2PixOptions, health, pix2pix
 from trainers.image_pool import ImagePool
 
 
@@ -29,13 +30,13 @@ def data(tmp_path_factory):
 
 SMALL = {"size": 64, "batch": 2, "steps": 8, "ngf": 4, "device": "cpu"}
 SYSTEMS = {
-    "unet": (pix2pix, {}),
-    "unet that averages and adds up": (pix2pix, {"ema": 0.9, "accumulate": 2}),
-    "unet_upsample": (pix2pix, {"generator": "unet_upsample"}),
-    "resnet": (pix2pix, {"generator": "resnet", "schedule": "cosine"}),
-    "unet in bf16": (pix2pix, {"precision": "bf16"}),
-    "cycle of resnets": (cyclegan, {"pool": 3}),
-    "cycle of unets": (cyclegan, {"generator": "unet", "pool": 3, "direction": "BtoA"}),
+    "unet": (Pix2PixOptions, {}),
+    "unet that averages and adds up": (Pix2PixOptions, {"ema": 0.9, "accumulate": 2}),
+    "unet_upsample": (Pix2PixOptions, {"generator": "unet_upsample"}),
+    "resnet": (Pix2PixOptions, {"generator": "resnet", "schedule": "cosine"}),
+    "unet in bf16": (Pix2PixOptions, {"precision": "bf16"}),
+    "cycle of resnets": (CycleGANOptions, {"pool": 3}),
+    "cycle of unets": (CycleGANOptions, {"generator": "unet", "pool": 3, "direction": "BtoA"}),
 }
 
 
@@ -64,43 +65,43 @@ def stop_after(step):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_going_on_takes_the_same_steps_to_the_last_bit(name, data, tmp_path):
-    module, changes = SYSTEMS[name]
-    options = module.Options(**{**SMALL, **changes})
-    whole = contents(module.train(data, tmp_path / "whole", options))
+    kind, changes = SYSTEMS[name]
+    options = kind(**{**SMALL, **changes})
+    whole = contents(train(data, tmp_path / "whole", options))
     for stop in (3, 5):
         resume = stop != 3
-        module.train(data, tmp_path / "parts", options, resume=resume, **stop_after(stop))
+        train(data, tmp_path / "parts", options, resume=resume, **stop_after(stop))
         assert load_checkpoint(tmp_path / "parts" / "ckpt.pt").training["step"] == stop
-    parts = contents(module.train(data, tmp_path / "parts", options, resume=True))
+    parts = contents(train(data, tmp_path / "parts", options, resume=True))
     assert equal(parts["generator"], whole["generator"])
     assert equal(parts["state"], whole["state"])
-    halfway = contents(module.train(data, tmp_path / "half", options, **stop_after(4)))
+    halfway = contents(train(data, tmp_path / "half", options, **stop_after(4)))
     assert not equal(halfway["generator"], whole["generator"])
 
 
 def test_what_is_added_up_is_a_larger_batch(data, tmp_path):
     """Where nothing looks at the whole batch: no BatchNorm, no dropout."""
     small = {**SMALL, "generator": "resnet", "dropout": False, "steps": 1}
-    large = contents(pix2pix.train(data, tmp_path / "large", pix2pix.Options(**{**small, "batch": 4})))
-    parts = contents(pix2pix.train(data, tmp_path / "parts", pix2pix.Options(**small, accumulate=2)))
-    half = contents(pix2pix.train(data, tmp_path / "half", pix2pix.Options(**small)))
+    large = contents(train(data, tmp_path / "large", Pix2PixOptions(**{**small, "batch": 4})))
+    parts = contents(train(data, tmp_path / "parts", Pix2PixOptions(**small, accumulate=2)))
+    half = contents(train(data, tmp_path / "half", Pix2PixOptions(**small)))
     assert_same_gradients(parts, large)
     with pytest.raises(AssertionError):
         assert_same_gradients(half, large)
 
 
 def test_the_average_of_the_weights_is_deployed(data, tmp_path):
-    path = pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL, ema=0.9))
+    path = train(data, tmp_path / "run", Pix2PixOptions(**SMALL, ema=0.9))
     saved = contents(path)
     assert not equal(saved["generator"], saved["state"]["system"]["networks"]["G"])
-    plain = contents(pix2pix.train(data, tmp_path / "plain", pix2pix.Options(**SMALL)))
+    plain = contents(train(data, tmp_path / "plain", Pix2PixOptions(**SMALL)))
     assert equal(plain["generator"], saved["state"]["system"]["networks"]["G"])
 
 
 def test_the_last_and_the_best_are_kept(data, tmp_path):
-    options = pix2pix.Options(**{**SMALL, "steps": 12}, save_every=2, keep=2, validate_every=3)
+    options = Pix2PixOptions(**{**SMALL, "steps": 12}, save_every=2, keep=2, validate_every=3)
     seen = []
-    pix2pix.train(data, tmp_path / "run", options, on_progress=seen.append)
+    train(data, tmp_path / "run", options, on_progress=seen.append)
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert kept == ["step-0000010.pt", "step-0000012.pt"]
     assert equal(contents(tmp_path / "run" / "checkpoints" / kept[1]), contents(tmp_path / "run" / "ckpt.pt"))
@@ -114,34 +115,34 @@ def test_the_last_and_the_best_are_kept(data, tmp_path):
 class TestRefusals:
     def test_nothing_to_go_on_from(self, data, tmp_path):
         with pytest.raises(OutputError, match=r"ckpt\.pt does not exist, so there is nothing to go on from"):
-            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL), resume=True)
+            train(data, tmp_path / "run", Pix2PixOptions(**SMALL), resume=True)
 
     def test_other_options(self, data, tmp_path):
-        pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "steps": 1}))
+        train(data, tmp_path / "run", Pix2PixOptions(**{**SMALL, "steps": 1}))
         with pytest.raises(DataError, match="batch was 2 and is 4, seed was 0 and is 5"):
-            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "batch": 4, "seed": 5}), resume=True)
+            train(data, tmp_path / "run", Pix2PixOptions(**{**SMALL, "batch": 4, "seed": 5}), resume=True)
 
     def test_another_system(self, data, tmp_path):
-        pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "steps": 1}))
+        train(data, tmp_path / "run", Pix2PixOptions(**{**SMALL, "steps": 1}))
         with pytest.raises(DataError, match="is of pix2pix, and cyclegan would go on with it"):
-            cyclegan.train(data, tmp_path / "run", cyclegan.Options(**SMALL), resume=True)
+            train(data, tmp_path / "run", CycleGANOptions(**SMALL), resume=True)
 
     def test_a_checkpoint_without_its_state(self, data, tmp_path):
-        path = pix2pix.train(data, tmp_path / "run", pix2pix.Options(**{**SMALL, "steps": 1}))
+        path = train(data, tmp_path / "run", Pix2PixOptions(**{**SMALL, "steps": 1}))
         saved = contents(path)
         del saved["state"]["system"]["optimizers"]["D"]
         torch.save(saved, path)
         with pytest.raises(CheckpointError, match=r"cannot be gone on from .*Train anew with --overwrite"):
-            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL), resume=True)
+            train(data, tmp_path / "run", Pix2PixOptions(**SMALL), resume=True)
 
     def test_half_precision_on_a_cpu(self, data, tmp_path):
         with pytest.raises(DeviceError, match="fp16 is for GPUs"):
-            pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL, precision="fp16"))
+            train(data, tmp_path / "run", Pix2PixOptions(**SMALL, precision="fp16"))
 
     @pytest.mark.parametrize("changes", [{"batch": 0}, {"ema": 1.0}, {"keep": -1}, {"accumulate": 0}])
     def test_numbers_that_mean_nothing(self, changes):
         with pytest.raises(DataError, match=next(iter(changes))):
-            pix2pix.Options(**changes)
+            Pix2PixOptions(**changes)
 
 
 def test_memory_that_is_out_names_what_to_turn(data, tmp_path, monkeypatch):
@@ -150,7 +151,7 @@ def test_memory_that_is_out_names_what_to_turn(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pix2pix.Pix2Pix, "step", step)
     with pytest.raises(Failed, match=r"Memory is out at step 1 with batches of 2\. Make --batch smaller"):
-        pix2pix.train(data, tmp_path / "run", pix2pix.Options(**SMALL))
+        train(data, tmp_path / "run", Pix2PixOptions(**SMALL))
 
 
 class TestDoubts:

@@ -10,6 +10,7 @@ from helpers.label_data import (
     read,
     tiny_vgg,
 )
+from helpers.training import train
 from torch.nn.utils import parametrize
 
 import p2p_deploy
@@ -17,16 +18,16 @@ from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError, SpecError
 from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator
-from trainers import spade
+from trainers import SPADEOptions, spade
 from trainers.launch import make_fabric
 from trainers.losses import hinge_generator_loss, kl_divergence
 from trainers.networks import plain
-from trainers.spade import SPADE, Encoder, Options, make_spec, mean_over_scales, train
+from trainers.spade import SPADE, Encoder, make_spec, mean_over_scales
 
 
 def options(**changes):
     small = {"size": 64, "labels": CLASSES, "ngf": 2, "ndf": 4}
-    return Options(**{**small, "batch": 2, "steps": 4, "device": "cpu", **changes})
+    return SPADEOptions(**{**small, "batch": 2, "steps": 4, "device": "cpu", **changes})
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def largest_singular_value(weight):
 
 def test_without_options_the_network_is_the_published_one():
     """93.0 million for Cityscapes, table 5 of the appendix."""
-    spec = make_spec(Options())
+    spec = make_spec(SPADEOptions())
     with torch.device("meta"):
         network = build_generator(spec.arch, spec.arch_kwargs)
     assert sum(weight.numel() for weight in network.parameters()) / 1e6 == pytest.approx(93.0, abs=0.05)
@@ -70,8 +71,8 @@ def test_without_options_the_network_is_the_published_one():
     [(256, 512, "normal"), (512, 512, "more"), (512, 1024, "more"), (1024, 2048, "most")],
 )
 def test_larger_pictures_are_doubled_more_often(size, width, expected):
-    assert make_spec(Options(size=size, width=width)).arch_kwargs["upsampling"] == expected
-    assert make_spec(Options(size=size, width=width, upsampling="normal")).arch_kwargs["upsampling"] == "normal"
+    assert make_spec(SPADEOptions(size=size, width=width)).arch_kwargs["upsampling"] == expected
+    assert make_spec(SPADEOptions(size=size, width=width, upsampling="normal")).arch_kwargs["upsampling"] == "normal"
 
 
 def test_two_time_scales(system):
