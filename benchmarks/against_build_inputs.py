@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from common import photo_frames
+from helpers.support import drawing_generator, latent_spec, make_clip, unet_spec, varied_generator
 from PIL import Image
 
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.demo.photos import clip, photos
 from p2p_deploy.spec import ImageSpec, ModelSpec
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from helpers.support import drawing_generator, latent_spec, make_clip, unet_spec, varied_generator
 
 
 def make_checkpoints(folder: Path) -> None:

@@ -26,9 +26,9 @@ import cv2
 import numpy as np
 import onnxruntime
 from common import rotated, spread, timed, write_photos, write_result
+from helpers.networks import write_identity
 
 from p2p_deploy.backends import load
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.machine import available_cores
 from p2p_deploy.options import RunOptions
 from p2p_deploy.runner.run import run

@@ -19,6 +19,7 @@ from p2p_deploy.demo.photos import photos
 from p2p_deploy.media.image.files import encode_image, read_image
 
 RESULTS = Path(__file__).parent / "results"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers make networks and files
 
 
 def photo_frames(count: int, size: int) -> np.ndarray:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import RESULTS, photo_frames, write_result
+from helpers.networks import vary_output
 
-from p2p_deploy.benchmark.builtin import vary_output
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.exporter.export import export
 from p2p_deploy.generators import build_generator

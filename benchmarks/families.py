@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,8 +16,8 @@ from pathlib import Path
 import torch
 from common import RESULTS, write_result
 from export_table import MIB
+from helpers.networks import vary_output
 
-from p2p_deploy.benchmark.builtin import vary_output
 from p2p_deploy.checkpoints.families import recognise
 from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.quality import check_inputs
@@ -28,7 +27,6 @@ from p2p_deploy.options import Assumptions, ExportOptions
 from p2p_deploy.spec import ModelSpec
 
 TESTS = Path(__file__).parent.parent / "tests"
-sys.path.insert(0, str(TESTS))
 import layouts  # noqa: E402
 
 FIXTURES = TESTS / "fixtures" / "checkpoints"

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 from common import write_result
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # which has the makers of these files
-
 from helpers.hostile_files import KINDS, Bait, clip, write_any_size_identity, write_hostile
 from helpers.hostile_run import (
     run_watched,

@@ -14,8 +14,8 @@ from pathlib import Path
 import av
 import numpy as np
 from common import peak_memory_mib, photo_frames, spread, write_photos, write_result
+from helpers.networks import write_identity
 
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.options import RunOptions
 
 IMAGES = (200, 20_000)

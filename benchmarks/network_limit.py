@@ -30,9 +30,10 @@ import numpy as np
 import onnxruntime
 import torch
 from common import rotated, spread, timed, write_photos, write_result
+from helpers.networks import vary_output
 
 from p2p_deploy.backends import load
-from p2p_deploy.benchmark.builtin import reference_spec, vary_output
+from p2p_deploy.benchmark.builtin import reference_spec
 from p2p_deploy.demo.photos import clip, photos
 from p2p_deploy.exporter.onnx import write_onnx
 from p2p_deploy.generators import build_generator

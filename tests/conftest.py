@@ -7,9 +7,9 @@ from pathlib import Path
 
 import cv2
 import pytest
+from helpers.networks import write_identity
 from helpers.support import unet_spec, varied_generator
 
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.report import ExportReport

@@ -68,16 +68,7 @@ class Featured(nn.Module):
         self.lookup = nn.Conv2d(classes, features, 1, bias=False).requires_grad_(False)
         nn.init.zeros_(self.lookup.weight)
         self.generator = make_inner(generator, in_channels + features, out_channels, ngf, arguments)
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return self.generator.size_multiple
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels."""
-        return self.generator.min_size
+        self.size_multiple, self.min_size = self.generator.size_multiple, self.generator.min_size
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Tensor:
         """Append the features and translate.

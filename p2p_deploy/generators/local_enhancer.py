@@ -87,16 +87,8 @@ class LocalEnhancer(nn.Module):
         )
         self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         self.tail = Tail(ngf, out_channels)
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return self.coarse.size_multiple * 2 ** len(self.enhancers)
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels."""
-        return self.coarse.min_size * 2 ** len(self.enhancers)
+        factor = 2 ** len(self.enhancers)
+        self.size_multiple, self.min_size = factor * self.coarse.size_multiple, factor * self.coarse.min_size
 
     def forward(self, x: Tensor) -> Tensor:
         """From the smallest size to the full one."""

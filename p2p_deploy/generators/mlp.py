@@ -61,16 +61,7 @@ class MLP(nn.Module):
             nn.Linear(2 * ngf, out_channels * size * size),
             nn.Tanh(),
         )
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return self.shape[1]
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels."""
-        return self.shape[1]
+        self.size_multiple = self.min_size = self.shape[1]
 
     @property
     def fixed_size(self) -> tuple[int, int]:

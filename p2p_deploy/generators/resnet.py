@@ -117,6 +117,7 @@ class Trunk(nn.Module):
                 raise SpecError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
         super().__init__()
         self.n_downs = n_downs
+        self.size_multiple, self.min_size = 2**n_downs, max(8, 2 * 2**n_downs)
         width = [ngf * 2**level for level in range(n_downs + 1)]
         self.head = wide(in_channels, ngf, norm, bias=bias)
         self.downs = nn.ModuleList(down(width[level], width[level + 1], norm, bias=bias) for level in range(n_downs))
@@ -126,16 +127,6 @@ class Trunk(nn.Module):
         self.ups = nn.ModuleList(
             up(width[level], width[level - 1], norm, bias=bias, how=up_by) for level in range(n_downs, 0, -1)
         )
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return 2**self.n_downs
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels: reflection needs more of them than it pads."""
-        return max(8, 2 * 2**self.n_downs)
 
     def features(self, x: Tensor) -> Tensor:
         """What the last convolution is given."""

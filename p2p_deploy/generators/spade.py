@@ -126,16 +126,7 @@ class Spade(nn.Module):
         self.upsample = nn.Upsample(scale_factor=2)
         self.activation = nn.LeakyReLU(0.2)
         self.tail = nn.Conv2d(width[-1], out_channels, 3, padding=1)
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return 2**self.levels
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels: statistics of an image need more than one position."""
-        return 2 * 2**self.levels
+        self.size_multiple, self.min_size = 2**self.levels, 2 * 2**self.levels
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:

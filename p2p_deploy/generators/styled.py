@@ -74,21 +74,12 @@ class Styled(nn.Module):
         for block in [module for module in self.generator.modules() if isinstance(module, ResidualBlock)]:
             for layer in (block.first, block.second):
                 layer.norm = AdaIN(layer.conv.out_channels, style)
+        self.size_multiple, self.min_size = self.generator.size_multiple, self.generator.min_size
 
     @property
     def norms(self) -> list[AdaIN]:
         """All that follow the style."""
         return [module for module in self.modules() if isinstance(module, AdaIN)]
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return self.generator.size_multiple
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels."""
-        return self.generator.min_size
 
     def set_average(self, style: Tensor) -> None:
         """Take ``style``, (style,), wherever none is given."""

@@ -108,16 +108,7 @@ class UNet(nn.Module):
             )
             for level in range(num_downs)
         )
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return 2**self.num_downs
-
-    @property
-    def min_size(self) -> int:
-        """Smallest height and width, pixels: one position at the bottleneck."""
-        return 2**self.num_downs
+        self.size_multiple = self.min_size = 2**self.num_downs
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate images (N, in_channels, H, W) in [-1, 1] into (N, out_channels, H, W) in [-1, 1]."""

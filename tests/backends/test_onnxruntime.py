@@ -3,9 +3,9 @@ import importlib.metadata
 import numpy as np
 import onnx
 import pytest
+from helpers.networks import write_identity
 
 from p2p_deploy.backends import load, onnxruntime
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import DeviceError, MissingDependency, ModelFileError, SpecError
 from p2p_deploy.options import LoadOptions
 from p2p_deploy.spec import METADATA_KEY

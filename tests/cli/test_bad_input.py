@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from helpers.networks import write_identity
 from helpers.support import (
     ROOT,
     assert_refused,
@@ -22,7 +23,6 @@ from helpers.support import (
     write_images,
 )
 
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.media.image.files import encode_image, read_image
 
 

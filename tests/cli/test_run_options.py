@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from helpers.networks import write_identity
 from helpers.support import ROOT, assert_refused, invoke, make_clip, photo_crops, read_record, write_images
 
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.gallery import GALLERY_NAME
 
 

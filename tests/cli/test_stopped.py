@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers.networks import write_identity
 from helpers.support import (
     ROOT,
     assert_refused,
@@ -22,7 +23,6 @@ from helpers.support import (
     write_images,
 )
 
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.cli._output import sigterm_as_ctrl_c
 from p2p_deploy.errors import MissingDependency

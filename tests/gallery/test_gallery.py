@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pytest
 from helpers.clips import nearest, write_clip
+from helpers.networks import write_identity
 from helpers.support import imwrite, leftovers, make_clip, photo, photo_crops, write_images
 
 import p2p_deploy
 from p2p_deploy import gallery
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import InputError, OutputError
 from p2p_deploy.gallery import write_gallery
 from p2p_deploy.gallery.account import read_account

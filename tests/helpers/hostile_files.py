@@ -372,7 +372,7 @@ def write_any_size_identity(path: Path) -> Path:
     """An ONNX file that gives back frames of any size, so that outputs can be held against inputs pixel by pixel."""
     import onnx
 
-    from p2p_deploy.benchmark.builtin import write_identity
+    from helpers.networks import write_identity
     from p2p_deploy.spec import METADATA_KEY, ModelSpec
 
     model = onnx.load(write_identity(path))

@@ -100,7 +100,7 @@ def varied_generator(spec: ModelSpec, seed: int = 0):
     """A generator whose output varies with its input."""
     import torch
 
-    from p2p_deploy.benchmark.builtin import vary_output
+    from helpers.networks import vary_output
     from p2p_deploy.generators import build_generator
 
     torch.manual_seed(seed)

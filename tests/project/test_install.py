@@ -6,9 +6,8 @@ import sys
 import venv
 
 import pytest
+from helpers.networks import write_identity
 from helpers.support import ROOT, photo_crops, write_images
-
-from p2p_deploy.benchmark.builtin import write_identity
 
 pytestmark = pytest.mark.timeout(240)
 

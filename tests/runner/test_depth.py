@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from helpers.networks import write_identity
 from helpers.support import imwrite, photo_crops, write_images
 
 import p2p_deploy
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.media.image.files import DEPTH_LOST
 from p2p_deploy.options import RunOptions
 from p2p_deploy.pixels import to_depth

@@ -120,8 +120,8 @@ class TestReach:
     def test_nothing_further_away_matters(self, arch, kwargs):
         """Change one pixel: no output further away than the reach moves, and some output near it does."""
         import torch
+        from helpers.networks import vary_output
 
-        from p2p_deploy.benchmark.builtin import vary_output
         from p2p_deploy.generators import build_generator
 
         torch.manual_seed(0)
@@ -142,8 +142,8 @@ class TestReach:
     def test_tiles_that_overlap_by_it_are_exact(self, arch, kwargs):
         """The picture in tiles is the picture at once, to the last bit of what is written."""
         import torch
+        from helpers.networks import vary_output
 
-        from p2p_deploy.benchmark.builtin import vary_output
         from p2p_deploy.generators import build_generator
 
         torch.manual_seed(1)

@@ -4,10 +4,10 @@ import time
 
 import pytest
 from helpers.clips import nearest, write_clip
+from helpers.networks import write_identity
 from helpers.support import photo_crops, read_clip, read_record, write_images
 
 import p2p_deploy
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import ItemFailed
 from p2p_deploy.media.image.files import ImageSource
 from p2p_deploy.media.video.source import VideoSource

@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 import pytest
+from helpers.networks import write_identity
 from helpers.support import ROOT, leftovers, make_clip, photo_crops, read_record, write_images
 
 import p2p_deploy
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.media.image.files import ImageSource
 from p2p_deploy.options import RunOptions
 

@@ -5,6 +5,7 @@ import threading
 import av
 import numpy as np
 import pytest
+from helpers.networks import write_identity
 from helpers.support import (
     by_input,
     imwrite,
@@ -20,7 +21,6 @@ from helpers.support import (
 import p2p_deploy
 from p2p_deploy import pixels
 from p2p_deploy.backends.base import Model
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import OutputError
 from p2p_deploy.media.image.files import ImageSink, encode_image, read_image
 from p2p_deploy.media.video.source import VideoSource

@@ -6,10 +6,10 @@ import time
 
 import onnx
 import pytest
+from helpers.networks import write_identity
 from helpers.support import invoke, unet_spec, varied_generator
 
 from p2p_deploy.backends import load
-from p2p_deploy.benchmark.builtin import write_identity
 from p2p_deploy.errors import DeviceError, ModelFileError, P2PError
 from p2p_deploy.exporter.onnx import write_onnx
 from p2p_deploy.spec.onnx_metadata import read_onnx
