@@ -82,11 +82,12 @@ class OneOf:
         )
 
 
-def in_flags(sentence: str) -> str:
-    """A sentence of the library as the running command says it: its options, or else those of others, as flags."""
-    everywhere = {field: declared for names in DECLARED.values() for field, declared in names.items()}
-    own = {field: declared for name in _running for field, declared in DECLARED[name].items()}
-    return with_flags(sentence, {**everywhere, **own})
+def in_flags(sentence: str, of: str | None = None) -> str:
+    """A sentence of the library with its options as flags: those of ``of``, else of the running command, else any."""
+    known: dict[str, Declared] = {}
+    for command in (*DECLARED, *_running, *([of] if of else [])):
+        known.update(DECLARED[command])
+    return with_flags(sentence, known)
 
 
 _MENTION = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\n]+))?`")

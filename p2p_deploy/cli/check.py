@@ -32,9 +32,9 @@ def check(
         for (height, width), count in findings.sizes.most_common(3):
             print(f"  {count} of {height}x{width} pixels")
         for remark in findings.remarks:
-            print(printable(in_flags(f"  {remark}")))
+            print(printable(in_flags(f"  {remark}", "train")))
         for problem in findings.problems[:SHOWN]:
-            print(printable(in_flags(f"problem: {problem}")))
+            print(printable(in_flags(f"problem: {problem}", "train")))
         if len(findings.problems) > SHOWN:
             print(f"and {len(findings.problems) - SHOWN} more; --json names all")
         if not findings.problems:

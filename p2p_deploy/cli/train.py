@@ -17,7 +17,9 @@ from trainers.options import SYSTEM_OPTIONS
 if TYPE_CHECKING:
     from trainers import TrainingProgress
 
-System = Literal["pix2pix", "cyclegan", "pix2pixhd", "spade", "gan", "cgan"]
+    System = str
+else:
+    System = Literal[tuple(SYSTEM_OPTIONS)]
 
 
 @dataclass(frozen=True, kw_only=True)

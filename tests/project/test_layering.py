@@ -141,7 +141,7 @@ def test_only_the_command_line_knows_the_trainers_and_loads_them_late():
         for imported, top in imports(path):
             if imported.split(".")[0] == "trainers":
                 assert name.startswith("cli."), name
-                assert not top, name
+                assert not top or imported.startswith("trainers.options"), name  # which loads nothing
 
 
 def test_heavy_packages_are_imported_only_where_they_belong():

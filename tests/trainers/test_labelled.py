@@ -156,10 +156,10 @@ class TestBadData:
 
     def test_no_instances(self, data):
         (data / "train_inst").rename(data / "elsewhere")
-        self.refuse(data, "train_inst does not exist.*--no-instances")
+        self.refuse(data, "train_inst does not exist.*instances=False")
         assert len(find_labelled(data, spec_of(instances=False))) == 2
 
     def test_pictures_where_labels_are_expected_and_the_other_way_round(self, data, tmp_path):
-        self.refuse(data, "train_A does not exist.*--labels", labels=0)
+        self.refuse(data, "train_A does not exist.*`labels`", labels=0)
         write_images(tmp_path / "other" / "train_A", photo_crops(1, 16))
-        self.refuse(tmp_path / "other", "train_label does not exist.*--labels 0")
+        self.refuse(tmp_path / "other", "train_label does not exist.*labels=0")

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from p2p_deploy.errors import DataError
+from p2p_deploy.errors import OptionError
 from trainers import CycleGANOptions, Pix2PixOptions
 from trainers.discriminators import PatchGAN, StridedPatchGAN
 from trainers.losses import bce_gan_loss, feature_matching_loss, hinge_loss, kl_divergence, lsgan_loss
@@ -137,13 +137,13 @@ def test_an_epoch_is_as_many_pictures_as_there_are_however_large_the_batch():
     [
         (
             lambda: Pix2PixOptions(generator="local_enhancer"),
-            "generator must be one of unet, unet_upsample, resnet; got",
+            "`generator` must be one of unet, unet_upsample, resnet; got",
         ),
-        (lambda: CycleGANOptions(neck="fpn"), "neck must be one of none, pan; got fpn"),
-        (lambda: Pix2PixOptions(norm="group"), "norm must be one of batch, instance, none; got group"),
-        (lambda: TrainingOptions(precision="int8"), "precision must be one of fp32, bf16, fp16; got int8"),
+        (lambda: CycleGANOptions(neck="fpn"), "`neck` must be one of none, pan; got fpn"),
+        (lambda: Pix2PixOptions(norm="group"), "`norm` must be one of batch, instance, none; got group"),
+        (lambda: TrainingOptions(precision="int8"), "`precision` must be one of fp32, bf16, fp16; got int8"),
     ],
 )
 def test_options_take_what_they_name(options, words):
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(OptionError, match=words):
         options()
