@@ -27,7 +27,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 docs: $(VENV)/installed-dev
-	$(BIN)/python -m p2p_deploy.cli.reference docs/cli.md
+	$(BIN)/python docs/option_tables.py docs/cli.md
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("p2p-deploy needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.12")'

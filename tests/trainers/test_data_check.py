@@ -68,7 +68,7 @@ def test_label_maps_say_which_labels_occur(tmp_path):
     assert findings.labels == set(range(7))
     assert findings.problems == []
     assert "Labels go from 0 to 6: train with `labels=7`." in findings.remarks
-    assert any("--no-instances" in remark for remark in findings.remarks)
+    assert any("instances=False" in remark for remark in findings.remarks)
     imwrite(tmp_path / "train_label" / "003.png", np.zeros((64, 64, 3), np.uint8) + np.uint8([1, 2, 3]))
     write_images(tmp_path / "train_inst", photo_crops(10, 64)[..., :1])
     (problem,) = check_data(tmp_path).problems

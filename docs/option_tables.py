@@ -1,4 +1,4 @@
-"""The tables of options in a document, made of their declarations: ``python -m p2p_deploy.cli.reference docs/cli.md``.
+"""The tables of options in a document, made of their declarations: ``python docs/option_tables.py docs/cli.md``.
 
 A table stands between ``<!-- options of p2p COMMAND -->`` and ``<!-- end of options -->``.
 """
