@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
+import os
 import signal
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
+from helpers.exports import kept
 from helpers.networks import write_identity
 from helpers.support import unet_spec, varied_generator
 
 from p2p_deploy.checkpoints import save_checkpoint
+from p2p_deploy.exporter import onnx
 from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.report import ExportReport
 from p2p_deploy.options import ExportOptions
@@ -40,12 +41,15 @@ def pytest_make_collect_report(collector):
     return report
 
 
-def pytest_runtest_teardown():
-    """Have torch keep its table of ONNX operators, which it would read anew, for half a second, at every export."""
-    registration = sys.modules.get("torch.onnx._internal.exporter._registration")
-    read = getattr(getattr(registration, "ONNXRegistry", None), "from_torchlib", None)
-    if read and not hasattr(read, "cache_info"):
-        registration.ONNXRegistry.from_torchlib = staticmethod(functools.cache(read))
+@pytest.fixture(scope="session", autouse=True)
+def traced_once(tmp_path_factory):
+    """Every test that exports a network gets what torch wrote of it for the first one, in whichever process."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "traced"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "_export", kept(onnx._export, folder))
+        yield
 
 
 @pytest.fixture(scope="session")
