@@ -80,7 +80,7 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
     crops.write_inputs(paths, output / "input")
     shutil.copyfile(clip, output / "input" / clip.name)
 
-    say(f"2/6 training a U-Net for {crops.SIZE} x {crops.SIZE} pixels, {steps} steps")
+    say(f"2/6 training a U-Net on crops of {crops.SIZE} x {crops.SIZE} pixels, {steps} steps")
     options = Pix2PixOptions(size=crops.SIZE, batch=BATCH, steps=steps, ngf=NGF, input_channels=1, overwrite=True)
     with progress_bar(progress, "training") as update:
         trained = train(
@@ -92,7 +92,7 @@ def run_demo(output: Path, steps: int, progress: bool | None) -> DemoReport:
         )
 
     say("3/6 exporting")
-    wanted = ExportOptions(trt=_can_build(), overwrite=True)
+    wanted = ExportOptions(dynamic=True, trt=_can_build(), overwrite=True)
     exported = export(trained.checkpoint, output / "model" / "colouring.onnx", wanted)
 
     with load(exported.onnx) as model:
