@@ -5,10 +5,12 @@ import doctest
 import inspect
 import re
 
+import numpy as np
 import pytest
 from helpers.support import ROOT, drawing_generator, latent_spec, photo_crops, write_images
 
 import p2p_deploy
+import trainers
 from p2p_deploy import errors
 from p2p_deploy.checkpoints import save_checkpoint
 from p2p_deploy.options import Options
@@ -27,6 +29,7 @@ def place(checkpoint, exported, tmp_path_factory):
     save_checkpoint(folder / "digits.pt", spec, drawing_generator(spec), {})
     p2p_deploy.export(folder / "digits.pt", folder / "digits.onnx")
     write_images(folder / "photos", photo_crops(2, 64))
+    write_images(folder / "pairs" / "train", np.concatenate([photo_crops(2, 40), 255 - photo_crops(2, 40)], axis=2))
     return folder
 
 
@@ -41,11 +44,11 @@ def here(place, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, "train"])
 def test_the_example_in_the_docstring_runs(name, here):
     if name == "export":
         (here / "facades.onnx").unlink()
-    function = getattr(p2p_deploy, name)
+    function = trainers.train if name == "train" else getattr(p2p_deploy, name)
     example = doctest.DocTestParser().get_doctest(
         inspect.getdoc(function), {"frames_NHWC": photo_crops(2, 64)}, name, None, 0
     )
