@@ -7,7 +7,7 @@ from helpers.training import train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from p2p_deploy.checkpoints import load_checkpoint
-from p2p_deploy.errors import DataError, DeviceError, Failed, OutputError, SpecError
+from p2p_deploy.errors import DataError, DeviceError, Failed, OptionError, OutputError, SpecError
 from trainers import Pix2PixOptions, pix2pix
 from trainers.launch import make_fabric
 from trainers.pix2pix import make_spec
@@ -87,10 +87,11 @@ def test_a_training_that_diverges_stops_with_a_sentence(data, tmp_path, monkeypa
     ("changes", "error", "words"),
     [
         ({"size": 100}, DataError, "multiple of 32 pixels"),
-        ({"size": 0}, DataError, "multiple of 32 pixels"),
+        ({"size": 0}, OptionError, "`size` must be at least 1; got 0"),
         ({"size": 64, "num_downs": 7}, SpecError, "multiples of 128"),
-        ({"steps": 0}, DataError, "Nothing to train"),
-        ({"input_channels": 4}, SpecError, "1 .grey. or 3"),
+        ({"steps": 0}, OptionError, "`steps` must be at least 1; got 0"),
+        ({"input_channels": 4}, OptionError, "`input_channels` must be at most 3; got 4"),
+        ({"input_channels": 2}, SpecError, "1 .grey. or 3"),
         ({"device": "tpu"}, DeviceError, "expected auto, cpu or cuda"),
         ({"device": "cuda:99"}, DeviceError, "cuda:99 was asked for"),
     ],

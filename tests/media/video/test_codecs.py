@@ -122,7 +122,7 @@ def test_a_device_that_does_not_open_is_refused(monkeypatch):
 def test_no_encoder_prints_anything(name, tmp_path):
     path = make_clip(tmp_path / "in.mkv", photo_crops(5, 96))
     program = (
-        "import sys; from clips import copy_through; from pathlib import Path\n"
+        "import sys; from helpers.clips import copy_through; from pathlib import Path\n"
         "from p2p_deploy.media.base import WriteOptions\n"
         f"copy_through(Path(sys.argv[1]), Path(sys.argv[2]), writing=WriteOptions(codec={name!r}))"
     )
