@@ -7,6 +7,7 @@ ones, first train a ``resnet`` at half the size, then a ``local_enhancer`` aroun
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,20 @@ from p2p_deploy import __version__
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.errors import DataError
 from p2p_deploy.generators import Featured, Styled, build_generator
-from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.spec import ImageSpec, ModelSpec
-from trainers import vgg
-from trainers.discriminators import MultiScale, PatchGAN, pair
+from trainers.discriminators import pair
 from trainers.features import FeatureEncoder, StyleEncoder
-from trainers.labelled import find_material, inputs_of, to_colours
-from trainers.losses import feature_matching_loss, lsgan_loss
+from trainers.labelled import LabelledSystem, find_material, inputs_of
+from trainers.losses import lsgan_loss
 from trainers.material import Material
 from trainers.networks import init_weights
 from trainers.options import Pix2PixHDOptions
-from trainers.system import System
 
-FEATURE_MATCHING_WEIGHT = 10.0
-PERCEPTUAL_WEIGHT = 10.0
 LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)
 
 
-class Pix2PixHD(System):
+class Pix2PixHD(LabelledSystem):
     """The networks, their optimisers, and one step of training."""
 
     @staticmethod
@@ -47,7 +43,6 @@ class Pix2PixHD(System):
     def __init__(self, fabric: Fabric, options: Pix2PixHDOptions, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
         self.freeze_coarse = options.freeze_coarse if options.coarse else 0
-        self.given = FrameModel(nn.Identity(), spec).values  # as when it is deployed
         generator = init_weights(build_generator(spec.arch, spec.arch_kwargs))
         painters = ["G"]
         if isinstance(generator, Styled):
@@ -61,10 +56,8 @@ class Pix2PixHD(System):
             self.E = self.add_network("E", init_weights(self.encoder))
             painters.append("E")
         self.G = self.add_network("G", generator)
-        channels = spec.arch_kwargs["in_channels"] + spec.output.channels
-        scales = [PatchGAN(channels, options.ndf, norm="instance", padding=2) for _ in range(options.scales)]
-        self.D = self.add_network("D", init_weights(MultiScale(scales)))
-        self.perceptual = fabric.to_device(vgg.read_vgg(Path(options.vgg))) if options.vgg else None
+        self.add_discriminators(options.scales, options.ndf, spectral=False)
+        self.add_perceptual(options.vgg)
         self.add_optimizer("G", *painters, lr=LEARNING_RATE, betas=BETAS)
         self.add_optimizer("D", "D", lr=LEARNING_RATE, betas=BETAS)
         if options.coarse and not options.resume:
@@ -86,19 +79,7 @@ class Pix2PixHD(System):
         else:
             fake = self.G(given)
 
-        with self.frozen("D"):
-            seen_fake = self.networks["D"](pair(given, fake))
-            with torch.no_grad():
-                seen_real = self.networks["D"](pair(given, real))
-        losses = {
-            "G_gan": sum_over_scales(seen_fake, real=True),
-            "G_features": feature_matching_loss([one[:-1] for one in seen_fake], [one[:-1] for one in seen_real]),
-        }
-        loss_G = losses["G_gan"] + FEATURE_MATCHING_WEIGHT * losses["G_features"]
-        if self.perceptual:
-            with self.fabric.autocast():
-                losses["G_vgg"] = self.perceptual(fake, real)
-            loss_G = loss_G + PERCEPTUAL_WEIGHT * losses["G_vgg"]
+        losses, loss_G = self.generator_losses(given, fake, real, functools.partial(sum_over_scales, real=True))
         frozen = self.epoch < self.freeze_coarse
         self.backward_and_step("G", loss_G, self.generator.get_submodule("coarse").parameters() if frozen else ())
 
@@ -106,14 +87,6 @@ class Pix2PixHD(System):
         losses["D_real"] = sum_over_scales(self.D(pair(given, real)), real=True)
         self.backward_and_step("D", 0.5 * (losses["D_fake"] + losses["D_real"]))
         return {name: loss.detach() for name, loss in losses.items()}
-
-    def show(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
-        """Input, labels in colours; output, target."""
-        return [to_colours(batch[0]), *self.compare(batch)]
-
-    def compare(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Output and target."""
-        return self.generator(self.given(*batch[:-1])), batch[-1]
 
 
 def sum_over_scales(seen: list[list[Tensor]], *, real: bool) -> Tensor:

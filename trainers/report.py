@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -18,17 +19,7 @@ from trainers.launch import LOGS
 REPORT = "report.html"
 _SHOWN = 6  # samples, evenly spaced through the run, the last one among them
 _POINTS = 2000  # of a curve
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
-img {{ max-width: 100%; }} figure {{ margin: 1.5rem 0; }} table {{ border-collapse: collapse; }}
-td {{ padding: .1rem 1rem .1rem 0; vertical-align: top; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #111; color: #ddd; }} .curve {{ background: #fff; }} }}
-</style></head><body><h1>{title}</h1><table>{facts}</table>
-{figures}</body></html>
-"""
+_PAGE = Path(__file__).with_suffix(".html")
 
 
 def write_report(run: Path, notes: Mapping[str, Any]) -> Path:
@@ -64,7 +55,9 @@ def write_report(run: Path, notes: Mapping[str, Any]) -> Path:
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(fact))}</td></tr>" for name, fact in facts.items()
     )
-    page = _PAGE.format(title=html.escape(f"{notes['system']}: {run.name}"), facts=rows, figures="\n".join(figures))
+    title = html.escape(f"{notes['system']}: {run.name}")
+    template = Template(_PAGE.read_text(encoding="utf-8"))
+    page = template.substitute(title=title, facts=rows, figures="\n".join(figures))
     with replacing(run / REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return run / REPORT

@@ -18,20 +18,15 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from p2p_deploy import __version__
 from p2p_deploy.generators import build_generator
-from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.generators.spade import SpadeBlock
 from p2p_deploy.spec import ImageSpec, ModelSpec
-from trainers import vgg
-from trainers.discriminators import MultiScale, PatchGAN, pair
-from trainers.labelled import find_material, inputs_of, to_colours
-from trainers.losses import feature_matching_loss, hinge_generator_loss, hinge_loss, kl_divergence
+from trainers.discriminators import pair
+from trainers.labelled import LabelledSystem, find_material, inputs_of
+from trainers.losses import hinge_generator_loss, hinge_loss, kl_divergence
 from trainers.material import Material
 from trainers.networks import init_weights
 from trainers.options import SPADEOptions
-from trainers.system import System
 
-FEATURE_MATCHING_WEIGHT = 10.0
-PERCEPTUAL_WEIGHT = 10.0
 KL_WEIGHT = 0.05
 # Two time scales: the discriminators learn faster, instead of more often (Heusel et al., NeurIPS 2017).
 LEARNING_RATE_G, LEARNING_RATE_D = 1e-4, 4e-4
@@ -64,7 +59,7 @@ class Encoder(nn.Module):
         return self.mean(x), self.log_variance(x)
 
 
-class SPADE(System):
+class SPADE(LabelledSystem):
     """The networks, their optimisers, and one step of training."""
 
     @staticmethod
@@ -74,21 +69,18 @@ class SPADE(System):
 
     def __init__(self, fabric: Fabric, options: SPADEOptions, spec: ModelSpec) -> None:
         super().__init__(fabric, options, spec)
-        self.given = FrameModel(nn.Identity(), spec).values  # as when it is deployed
         generator = init_weights(build_generator(spec.arch, spec.arch_kwargs))
         for block in [module for module in generator.modules() if isinstance(module, SpadeBlock)]:
             for conv in [getattr(block, name, None) for name in ("conv_0", "conv_1", "conv_s")]:
                 if conv is not None:
                     spectral_norm(conv)
         self.G = self.add_network("G", generator)
-        channels = spec.arch_kwargs["in_channels"] + spec.output.channels
-        scales = [PatchGAN(channels, options.ndf, norm="instance", spectral=True, padding=2) for _ in range(SCALES)]
-        self.D = self.add_network("D", init_weights(MultiScale(scales)))
+        self.add_discriminators(SCALES, options.ndf, spectral=True)
         painters = ["G"]
         if options.z_dim:
             self.E = self.add_network("E", init_weights(Encoder(options.ngf, options.z_dim)))
             painters.append("E")
-        self.perceptual = fabric.to_device(vgg.read_vgg(Path(options.vgg))) if options.vgg else None
+        self.add_perceptual(options.vgg)
         self.add_optimizer("G", *painters, lr=LEARNING_RATE_G, betas=BETAS)
         self.add_optimizer("D", "D", lr=LEARNING_RATE_D, betas=BETAS)
 
@@ -104,17 +96,8 @@ class SPADE(System):
         else:
             fake = self.G(given)
 
-        with self.frozen("D"):
-            seen_fake = self.networks["D"](pair(given, fake))
-            with torch.no_grad():
-                seen_real = self.networks["D"](pair(given, real))
-        losses["G_gan"] = torch.stack([hinge_generator_loss(layers[-1]) for layers in seen_fake]).mean()
-        losses["G_features"] = feature_matching_loss([one[:-1] for one in seen_fake], [one[:-1] for one in seen_real])
-        loss_G = losses["G_gan"] + FEATURE_MATCHING_WEIGHT * losses["G_features"]
-        if self.perceptual:
-            with self.fabric.autocast():
-                losses["G_vgg"] = self.perceptual(fake, real)
-            loss_G = loss_G + PERCEPTUAL_WEIGHT * losses["G_vgg"]
+        found, loss_G = self.generator_losses(given, fake, real, generator_loss)
+        losses |= found
         if "G_kl" in losses:
             loss_G = loss_G + KL_WEIGHT * losses["G_kl"]
         self.backward_and_step("G", loss_G)
@@ -124,13 +107,10 @@ class SPADE(System):
         self.backward_and_step("D", losses["D_fake"] + losses["D_real"])
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def show(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
-        """Labels in colours, output, target."""
-        return [to_colours(batch[0]), *self.compare(batch)]
 
-    def compare(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Output, in the mean of all styles, and target."""
-        return self.generator(self.given(*batch[:-1])), batch[-1]
+def generator_loss(seen: list[list[Tensor]]) -> Tensor:
+    """The hinge loss of the generator."""
+    return torch.stack([hinge_generator_loss(layers[-1]) for layers in seen]).mean()
 
 
 def mean_over_scales(seen: list[list[Tensor]], *, real: bool) -> Tensor:

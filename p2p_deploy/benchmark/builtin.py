@@ -1,15 +1,11 @@
-"""Networks that come with the package: the reference that ``p2p bench`` measures, and one that does nothing."""
+"""The network that comes with the package, which ``p2p bench`` measures where none is named."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from p2p_deploy.errors import require
 from p2p_deploy.spec import ImageSpec, ModelSpec
-
-if TYPE_CHECKING:
-    pass
 
 
 def export_builtin(folder: Path) -> Path:

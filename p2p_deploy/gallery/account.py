@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from p2p_deploy.errors import InputError
+from p2p_deploy.runner.record import read_lines
 from p2p_deploy.runner.tracker import MAX_ERRORS_KEPT
-
-_SUMMARY = b'{"summary"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,18 @@ def read_account(record: Path, limit: int) -> Account:
     sample = _Spread(limit)
     bad: dict[str, Entry] = {}
     try:
-        with record.open("rb") as file:
-            start, summary = _last_run(file)
-            file.seek(start)
-            for text in file:
-                entry = _entry(text)
-                if entry is None:
-                    continue
-                if entry.output is not None:
-                    sample.add(entry)
-                else:
-                    sample.remove(entry)
-                if entry.status == "done":
-                    bad.pop(entry.name, None)
-                elif entry.name in bad or len(bad) < MAX_ERRORS_KEPT:
-                    bad[entry.name] = entry
+        start, summary = _last_run(read_lines(record))
+        for entry in map(_entry, itertools.islice(read_lines(record), start, None)):
+            if entry is None:
+                continue
+            if entry.output is not None:
+                sample.add(entry)
+            else:
+                sample.remove(entry)
+            if entry.status == "done":
+                bad.pop(entry.name, None)
+            elif entry.name in bad or len(bad) < MAX_ERRORS_KEPT:
+                bad[entry.name] = entry
     except OSError as exc:
         raise InputError(
             f"{record} cannot be read: {exc.strerror or exc}. The gallery is made from the record of a run: name the "
@@ -92,37 +89,24 @@ def whole_number(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _last_run(file: Any) -> tuple[int, dict[str, Any]]:
-    """Where the lines about the last run begin, and the summary that ends it.
+def _last_run(lines: Iterable[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """How many lines there are before those about the last run, and the summary that ends it.
 
     A run that found nothing done owes nothing to the lines before its own: they may be about other inputs.
     """
-    start = after = at = 0
+    start = after = 0
     summary: dict[str, Any] = {}
-    for text in file:
-        at += len(text)
-        summary = {}
-        found = _parsed(text).get("summary") if text.startswith(_SUMMARY) else None
-        if not isinstance(found, dict):
-            continue
-        summary = found
-        if not summary.get("skipped"):
-            start = after
-        after = at
+    for number, line in enumerate(lines, 1):
+        found = line.get("summary")
+        summary = found if isinstance(found, dict) else {}
+        if summary:
+            if not summary.get("skipped"):
+                start = after
+            after = number
     return start, summary
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
-    """A line of the record; empty for one that was cut when its process was killed."""
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return line if isinstance(line, dict) else {}
-
-
-def _entry(text: bytes) -> Entry | None:
-    line = _parsed(text)
+def _entry(line: dict[str, Any]) -> Entry | None:
     name, status, output, error = (line.get(key) for key in ("input", "status", "output", "error"))
     if not isinstance(name, str) or not isinstance(status, str):
         return None

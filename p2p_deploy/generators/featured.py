@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from p2p_deploy.errors import SpecError
 from p2p_deploy.generators.local_enhancer import LocalEnhancer
 from p2p_deploy.generators.resnet import ResNet
+from p2p_deploy.spec.checks import check_choice, check_integer
 
 Inner = Literal["resnet", "local_enhancer"]
 
@@ -23,8 +23,7 @@ def make_inner(
     generator: Inner, in_channels: int, out_channels: int, ngf: int, arguments: Mapping[str, Any]
 ) -> ResNet | LocalEnhancer:
     """The generator of that name. Raises SpecError where there is none, or like the generator itself."""
-    if generator not in get_args(Inner):
-        raise SpecError(f"generator must be one of {', '.join(get_args(Inner))}; got {generator!r}.")
+    check_choice("generator", generator, get_args(Inner))
     made = ResNet if generator == "resnet" else LocalEnhancer
     return made(in_channels, out_channels, ngf=ngf, **arguments)
 
@@ -59,11 +58,8 @@ class Featured(nn.Module):
         **arguments: Any,
     ) -> None:
         classes = in_channels if classes is None else classes
-        if not 1 <= classes <= in_channels or not 1 <= features <= 1024:
-            raise SpecError(
-                f"Features are looked up for 1 to all of the {in_channels} input channels and are 1 to 1024; got "
-                f"classes={classes}, features={features}."
-            )
+        check_integer("classes", classes, 1, in_channels)
+        check_integer("features", features, 1, 1024)
         super().__init__()
         self.lookup = nn.Conv2d(classes, features, 1, bias=False).requires_grad_(False)
         nn.init.zeros_(self.lookup.weight)

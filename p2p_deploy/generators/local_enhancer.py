@@ -15,7 +15,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from p2p_deploy.generators.norms import Norm
-from p2p_deploy.generators.resnet import Padding, ResidualBlock, Tail, Trunk, check_range, down, up, wide
+from p2p_deploy.generators.resnet import Padding, ResidualBlock, Tail, Trunk, down, up, wide
+from p2p_deploy.spec.checks import check_integer
 
 
 class Enhancer(nn.Module):
@@ -69,8 +70,8 @@ class LocalEnhancer(nn.Module):
         bias: bool = True,
         padding: Padding = "reflect",
     ) -> None:
-        check_range("n_local_blocks", n_local_blocks, 0, 64)
-        check_range("n_enhancers", n_enhancers, 1, 4)
+        check_integer("n_local_blocks", n_local_blocks, 0, 64)
+        check_integer("n_enhancers", n_enhancers, 1, 4)
         super().__init__()
         self.coarse = Trunk(
             in_channels,

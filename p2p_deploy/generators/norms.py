@@ -6,8 +6,9 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from p2p_deploy.errors import SpecError
+from p2p_deploy.spec.checks import check_choice
 
+MAX_WIDTH = 4096  # of a first layer
 Norm = Literal["batch", "instance", "none"]
 
 
@@ -17,10 +18,9 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
     Raises:
         SpecError: for another name.
     """
+    check_choice("norm", norm, get_args(Norm))
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "instance":
         return nn.InstanceNorm2d(channels)
-    if norm == "none":
-        return nn.Identity()
-    raise SpecError(f"norm must be one of {', '.join(get_args(Norm))}; got {norm!r}.")
+    return nn.Identity()

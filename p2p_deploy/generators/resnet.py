@@ -16,8 +16,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from p2p_deploy.errors import SpecError
-from p2p_deploy.generators.norms import Norm, make_norm
+from p2p_deploy.generators.norms import MAX_WIDTH, Norm, make_norm
+from p2p_deploy.spec.checks import check_choice, check_integer
 
 MAX_BLOCKS = 64
 Up = Literal["transposed", "resize"]
@@ -109,12 +109,11 @@ class Trunk(nn.Module):
         up_by: Up = "transposed",
         padding: Padding = "reflect",
     ) -> None:
-        check_range("ngf", ngf, 1, 4096)
-        check_range("n_blocks", n_blocks, 0, MAX_BLOCKS)
-        check_range("n_downs", n_downs, 0, 6)
-        for name, value, known in (("up_by", up_by, get_args(Up)), ("padding", padding, get_args(Padding))):
-            if value not in known:
-                raise SpecError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
+        check_integer("ngf", ngf, 1, MAX_WIDTH)
+        check_integer("n_blocks", n_blocks, 0, MAX_BLOCKS)
+        check_integer("n_downs", n_downs, 0, 6)
+        check_choice("up_by", up_by, get_args(Up))
+        check_choice("padding", padding, get_args(Padding))
         super().__init__()
         self.n_downs = n_downs
         self.size_multiple, self.min_size = 2**n_downs, max(8, 2 * 2**n_downs)
@@ -206,9 +205,3 @@ class ResNet(Trunk):
     def forward(self, x: Tensor) -> Tensor:
         """Translate images (N, in_channels, H, W) in [-1, 1] into (N, out_channels, H, W) in [-1, 1]."""
         return self.tail(self.features(x))
-
-
-def check_range(name: str, value: int, low: int, high: int) -> None:
-    """Raise SpecError unless ``value`` is a size that networks of this kind can have."""
-    if not low <= value <= high:
-        raise SpecError(f"A ResNet generator has {name} from {low} to {high}, got {value}.")

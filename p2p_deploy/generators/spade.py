@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from p2p_deploy.errors import SpecError
+from p2p_deploy.spec.checks import check_choice, check_integer
 
 Upsampling = Literal["normal", "more", "most"]
 UPSAMPLING_LEVELS = {"normal": 5, "more": 6, "most": 7}
@@ -96,16 +97,13 @@ class Spade(nn.Module):
         z_dim: int = 0,
         base_size: tuple[int, int] | None = None,
     ) -> None:
-        for name, value, known in (
-            ("upsampling", upsampling, get_args(Upsampling)),
-            ("norm", norm, get_args(SpadeNorms)),
-        ):
-            if value not in known:
-                raise SpecError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
-        if not 2 <= ngf <= 1024 or kernel not in (1, 3, 5, 7) or bool(z_dim) != bool(base_size):
+        check_choice("upsampling", upsampling, get_args(Upsampling))
+        check_choice("norm", norm, get_args(SpadeNorms))
+        check_integer("ngf", ngf, 2, 1024)
+        if kernel not in (1, 3, 5, 7) or bool(z_dim) != bool(base_size):
             raise SpecError(
-                "A SPADE generator has ngf from 2 to 1024, an odd kernel up to 7, and a base_size exactly where it has "
-                f"a z_dim; got ngf={ngf}, kernel={kernel}, z_dim={z_dim}, base_size={base_size}."
+                "A SPADE generator has an odd kernel up to 7, and a base_size exactly where it has a z_dim; got "
+                f"kernel={kernel}, z_dim={z_dim}, base_size={base_size}."
             )
         super().__init__()
         self.levels, self.z_dim, self.base_size = UPSAMPLING_LEVELS[upsampling], z_dim, base_size

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from p2p_deploy.errors import SpecError
 from p2p_deploy.generators.featured import Inner, make_inner
 from p2p_deploy.generators.resnet import ResidualBlock
+from p2p_deploy.spec.checks import check_integer
 
 
 class AdaIN(nn.Module):
@@ -67,8 +67,7 @@ class Styled(nn.Module):
         style: int = 8,
         **arguments: Any,
     ) -> None:
-        if not 1 <= style <= 1024:
-            raise SpecError(f"A style has a length from 1 to 1024, got style={style}.")
+        check_integer("style", style, 1, 1024)
         super().__init__()
         self.generator = make_inner(generator, in_channels, out_channels, ngf, arguments)
         for block in [module for module in self.generator.modules() if isinstance(module, ResidualBlock)]:

@@ -16,10 +16,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from p2p_deploy.errors import SpecError
-from p2p_deploy.generators.norms import Norm, make_norm
+from p2p_deploy.generators.norms import MAX_WIDTH, Norm, make_norm
 from p2p_deploy.generators.pan import PathAggregation
+from p2p_deploy.spec.checks import check_choice, check_integer
 
+UNET_DOWNS = (5, 12)  # from, to
 Neck = Literal["none", "pan"]
 
 
@@ -76,12 +77,9 @@ class UNet(nn.Module):
         dropout: bool = True,
         neck: Neck = "none",
     ) -> None:
-        if not 5 <= num_downs <= 12:
-            raise SpecError(f"A U-Net has 5 to 12 downs, got num_downs={num_downs}.")
-        if ngf < 1:
-            raise SpecError(f"ngf, the width of the first layer, must be at least 1, got {ngf}.")
-        if neck not in get_args(Neck):
-            raise SpecError(f"neck must be one of {', '.join(get_args(Neck))}; got {neck!r}.")
+        check_integer("num_downs", num_downs, *UNET_DOWNS)
+        check_integer("ngf", ngf, 1, MAX_WIDTH)
+        check_choice("neck", neck, get_args(Neck))
         super().__init__()
         self.num_downs = num_downs
         inner = num_downs - 1
@@ -108,7 +106,7 @@ class UNet(nn.Module):
             )
             for level in range(num_downs)
         )
-        self.size_multiple = self.min_size = 2**self.num_downs
+        self.size_multiple = self.min_size = 2**num_downs
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate images (N, in_channels, H, W) in [-1, 1] into (N, out_channels, H, W) in [-1, 1]."""

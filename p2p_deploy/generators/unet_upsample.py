@@ -14,8 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from p2p_deploy.errors import SpecError
-from p2p_deploy.generators.norms import Norm, make_norm
+from p2p_deploy.generators.norms import MAX_WIDTH, Norm, make_norm
+from p2p_deploy.generators.unet import UNET_DOWNS
+from p2p_deploy.spec.checks import check_integer
 
 
 class Down(nn.Module):
@@ -85,10 +86,8 @@ class UNetUpsample(nn.Module):
         norm: Norm = "instance",
         dropout: bool = True,
     ) -> None:
-        if not 5 <= num_downs <= 12:
-            raise SpecError(f"A U-Net has 5 to 12 downs, got num_downs={num_downs}.")
-        if ngf < 1:
-            raise SpecError(f"ngf, the width of the first layer, must be at least 1, got {ngf}.")
+        check_integer("num_downs", num_downs, *UNET_DOWNS)
+        check_integer("ngf", ngf, 1, MAX_WIDTH)
         super().__init__()
         self.num_downs = num_downs
         inner = num_downs - 1
@@ -112,7 +111,7 @@ class UNetUpsample(nn.Module):
             for level in range(inner)
         )
         self.head = Head(2 * width[0], out_channels)
-        self.size_multiple = self.min_size = 2**self.num_downs
+        self.size_multiple = self.min_size = 2**num_downs
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate images (N, in_channels, H, W) in [-1, 1] into (N, out_channels, H, W) in [-1, 1]."""

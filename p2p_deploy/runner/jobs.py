@@ -15,6 +15,7 @@ from p2p_deploy.errors import InputError, OutputError
 from p2p_deploy.files import refuse_existing
 from p2p_deploy.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_video, output_suffix
 from p2p_deploy.media.raw_frames import STANDARD_STREAM
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import output_names
 from p2p_deploy.runner.conflicts import ConflictCheck, inside, real
 from p2p_deploy.runner.discovery import MEDIA_SUFFIXES, Folder, Pattern, join, split_pattern, walk
@@ -101,15 +102,7 @@ class JobList:
                 yield entry, Job(source / name, output / target, join(relative, name), note)
 
 
-def list_jobs(
-    source: Path,
-    out: Path,
-    *,
-    recursive: bool = False,
-    overwrite: bool = False,
-    ext: str = "png",
-    limit: int | None = None,
-) -> JobList:
+def list_jobs(source: Path, out: Path, options: RunOptions = RunOptions()) -> JobList:
     """List the inputs and name the outputs.
 
     Args:
@@ -118,22 +111,15 @@ def list_jobs(
             symbolic links to folders, and finds no hidden files.
         out: the output folder, which mirrors the tree of ``source``; or, for a single input, the output file itself
             when it has the suffix of an image or a video. Videos keep their container.
-        recursive: descend into sub-folders; symbolic links to folders are not followed.
-        overwrite: allow existing outputs to be replaced.
-        ext: the format of images: ``png``, ``jpg``, ``webp``, ``tiff``, ``avif``, or ``same`` as the input (png where
-            that cannot be written). A single output file says its own.
-        limit: take only the first so many inputs, named as if all were taken.
+        options: of the run. Symbolic links to folders are not followed. With ``limit`` the first inputs are named as if
+            all were taken; where ``same`` cannot be written, ``ext`` is png; a single output file says its own.
 
     Raises:
         InputError: there is nothing to do.
-        OutputError: an output exists, or would lie among the inputs.
+        OutputError: an output exists and may not be replaced, or would lie among the inputs.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
-    if ext != "same" and f".{ext}" not in output_names.WRITTEN_SUFFIXES:
-        raise ValueError(f"ext must be one of {' '.join(sorted(output_names.WRITTEN_SUFFIXES))} or same, got {ext!r}")
     try:
-        return _list_jobs(source, out, recursive, overwrite, ext, limit)
+        return _list_jobs(source, out, options)
     except OSError as exc:
         hint = " Take folders you may read." if isinstance(exc, PermissionError) else ""
         raise InputError(f"{exc.filename} cannot be looked at: {exc.strerror}.{hint}") from exc
@@ -145,18 +131,19 @@ def pipe_job() -> JobList:
     return JobList(folder=None, root=Path(), out=Path(), ext="same", packed=packed, total=1, stills=1)
 
 
-def _list_jobs(source: Path, out: Path, recursive: bool, overwrite: bool, ext: str, limit: int | None) -> JobList:
+def _list_jobs(source: Path, out: Path, options: RunOptions) -> JobList:
+    overwrite, ext = options.overwrite or options.resume, options.ext
     if source.is_file():
         return _single(source, out, overwrite, ext)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
     if source.is_dir():
         _refuse_out_inside(source, out)
-        pattern = Pattern("**" if recursive else "*")
-        lister = _Lister(ConflictCheck(source, out, pattern, None, overwrite, ext), limit)
+        pattern = Pattern("**" if options.recursive else "*")
+        lister = _Lister(ConflictCheck(source, out, pattern, None, overwrite, ext), options.limit)
         jobs = lister.jobs()
         if not jobs.total:
-            raise InputError(_nothing_found(source, jobs.ignored, 0 if recursive else lister.passed_over))
+            raise InputError(_nothing_found(source, jobs.ignored, 0 if options.recursive else lister.passed_over))
         return jobs
     split = None if source.exists() else split_pattern(source)
     if split is None:
@@ -165,7 +152,7 @@ def _list_jobs(source: Path, out: Path, recursive: bool, overwrite: bool, ext: s
     root, pattern = split
     if not root.is_dir():
         raise InputError(f"{source} starts from {root}, which is no folder. Expected a pattern such as photos/*.jpg.")
-    jobs = _Lister(ConflictCheck(root, out, pattern, source, overwrite, ext), limit).jobs()
+    jobs = _Lister(ConflictCheck(root, out, pattern, source, overwrite, ext), options.limit).jobs()
     if not jobs.total:
         others = f"only {jobs.ignored} files of other kinds" if jobs.ignored else "nothing"
         raise InputError(f"{source} matches {others}. Expected a pattern of images or videos, such as photos/*.jpg.")
@@ -178,7 +165,7 @@ class _Lister:
 
     Attributes:
         conflicts: knows the tree, and refuses outputs.
-        limit: see ``list_jobs``.
+        limit: how many inputs are taken at most.
         passed_over: how many sub-folders are not descended into; the others are those of ``JobList``.
     """
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from p2p_deploy.errors import OutputError
 from p2p_deploy.files import NO_WAITING, write_failure
 
 RECORD_NAME = "p2p-run.jsonl"
+# A line has two paths and a sentence or two; nothing that is longer was written by a run.
+_LONGEST_LINE = 1 << 20
 
 
 def stamp(path: Path) -> list[int] | None:
@@ -23,6 +26,30 @@ def stamp(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [found.st_size, found.st_mtime_ns]
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Every line of a record that is one; the last one may have been cut when its process was killed.
+
+    Raises:
+        OSError: the file is not there, cannot be read, or is none.
+    """
+    with open(os.open(path, os.O_RDONLY | NO_WAITING), "rb") as file:  # noqa: PTH123
+        _require_file(file.fileno())
+        while text := file.readline(_LONGEST_LINE):
+            if len(text) == _LONGEST_LINE and text[-1:] != b"\n":
+                while len(text) == _LONGEST_LINE and text[-1:] != b"\n":
+                    text = file.readline(_LONGEST_LINE)
+                continue
+            with contextlib.suppress(ValueError, RecursionError):
+                line = json.loads(text)
+                if isinstance(line, dict):
+                    yield line
+
+
+def _require_file(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is no file, move it away")
 
 
 class RunRecord:
@@ -50,10 +77,8 @@ class RunRecord:
     def _end_line(self) -> None:
         """A process that was killed may have left half a line, to which nothing may be added."""
         assert self._file is not None
-        found = os.fstat(self._file)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no file")
-        size = found.st_size
+        _require_file(self._file)
+        size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             os.write(self._file, b"\n")
 

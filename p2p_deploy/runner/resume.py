@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
-import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from p2p_deploy.errors import OutputError
-from p2p_deploy.files import NO_WAITING
 from p2p_deploy.runner.jobs import Job, JobList
-from p2p_deploy.runner.record import RECORD_NAME, stamp
+from p2p_deploy.runner.record import RECORD_NAME, read_lines, stamp
 
 _TEMPORARY = re.compile(r"\..*\.(\d{1,10})-\d{1,10}\.part(\.\w{1,5})?", re.DOTALL)
-# A line has two paths and a sentence or two; nothing that is longer was written by a run.
-_LONGEST_LINE = 1 << 20
 _ROW = struct.Struct("<q16s")
 
 
@@ -52,14 +47,21 @@ class _LastLines:
     def __init__(self, record: Path, model: str) -> None:
         self._model = model
         rows = bytearray()
-        for line in _lines(record):
-            name, state = line.get("input"), b""
-            if not isinstance(name, str):
-                continue
-            if line.get("status") == "done" and line.get("model") == model:
-                with contextlib.suppress(RecursionError):
-                    state = self._state(name, line.get("output"), line.get("input_stamp"), line.get("output_stamp"))
-            rows += _ROW.pack(hash(name), state)
+        try:
+            for line in read_lines(record):
+                name, state = line.get("input"), b""
+                if not isinstance(name, str):
+                    continue
+                if line.get("status") == "done" and line.get("model") == model:
+                    with contextlib.suppress(RecursionError):
+                        state = self._state(name, line.get("output"), line.get("input_stamp"), line.get("output_stamp"))
+                rows += _ROW.pack(hash(name), state)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise OutputError(
+                f"{record} cannot be read: {exc.strerror or exc}. Run with `overwrite=True` instead."
+            ) from exc
         table = np.frombuffer(rows, np.dtype([("name", "<i8"), ("state", "V16")]))
         order = np.argsort(table["name"], kind="stable")
         self._names, self._states = table["name"][order], table["state"][order]
@@ -77,29 +79,6 @@ class _LastLines:
 
     def _state(self, *values: Any) -> bytes:
         return hashlib.blake2b(ascii((self._model, *values)).encode(), digest_size=16).digest()
-
-
-def _lines(record: Path) -> Iterator[dict[str, Any]]:
-    """Every line that is one; the last one may have been cut when its process was killed."""
-    try:
-        with open(os.open(record, os.O_RDONLY | NO_WAITING), "rb") as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OutputError(f"{record} cannot be read: it is no file. Move it away.")
-            while text := file.readline(_LONGEST_LINE):
-                if len(text) == _LONGEST_LINE and text[-1:] != b"\n":
-                    while len(text) == _LONGEST_LINE and text[-1:] != b"\n":
-                        text = file.readline(_LONGEST_LINE)
-                    continue
-                with contextlib.suppress(ValueError, RecursionError):
-                    line = json.loads(text)
-                    if isinstance(line, dict):
-                        yield line
-    except FileNotFoundError:
-        return
-    except OSError as exc:
-        raise OutputError(
-            f"{record} cannot be read: {exc.strerror or exc}. Run with `overwrite=True` instead."
-        ) from exc
 
 
 def remove_leftovers(jobs: JobList) -> None:

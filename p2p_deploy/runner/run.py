@@ -66,17 +66,7 @@ def run(
     read = ReadOptions(options.max_pixels, deep=spec.input.dtype == "float32", raw=options.raw)
     write = WriteOptions(options.quality, options.codec, options.crf)
     planner = FitPlanner.for_model(models[0], options.fit)
-    if options.raw:
-        jobs = pipe_job()
-    else:
-        jobs = list_jobs(
-            Path(source),
-            Path(out),
-            recursive=options.recursive,
-            overwrite=options.overwrite or options.resume,
-            ext=options.ext,
-            limit=options.limit,
-        )
+    jobs = pipe_job() if options.raw else list_jobs(Path(source), Path(out), options)
     fingerprint = models[0].fingerprint() if jobs.folder else ""
     stamps = functools.partial(tasks.input_stamp, instances=options.instances)
     if options.resume:

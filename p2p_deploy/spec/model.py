@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from p2p_deploy.errors import SpecError
-from p2p_deploy.spec.image import Dtype, ImageSpec, check_choice, check_integer, check_pair
+from p2p_deploy.spec.checks import check_choice, check_integer, check_pair
+from p2p_deploy.spec.image import Dtype, ImageSpec
 
 SCHEMA = "1.0"
 METADATA_KEY = "p2p_deploy.spec"

@@ -31,24 +31,24 @@ def demo(tmp_path_factory):
 def test_everything_it_names_is_there(demo):
     folder, stdout = demo
     written = re.findall(r"^  (\S+)", stdout[stdout.index("written:") :], re.M)
-    assert len(written) == 12
+    assert len(written) == 11
     for path in written:
         assert (folder / path).exists() or (folder.parent / path).exists(), path
-    for name in ("L1 on fresh crops", "L1, cat, held out", "clip, frames", "132 of 132", "249 of 249"):
+    for name in ("L1, astronaut", "L1, cat-held-out", "clip, after", "132 frames, 5.280 s, 249 packets of sound"):
         assert name in stdout
 
 
 def test_it_trains_exports_and_runs_over_pictures_and_the_clip(demo):
     folder, _ = demo
     figures = json.loads((folder / "figures.json").read_text())
-    assert figures["training"]["steps"] == 3
+    assert figures["steps"] == 3
     assert figures["export"]["quality"]["max_levels"] <= 1
     assert figures["export"]["plan"]["precision"]["half_convolutions"] == 14
-    assert figures["run"]["frames"] == 132 + 2 * 6
-    assert figures["clip"]["source"] == figures["clip"]["output"]
-    assert set(figures["L1"]) == {*photos.TRAINING_PHOTOS, *photos.HELD_OUT_PHOTOS}
+    assert figures["run"]["frames"] == 132 + 4
+    assert figures["clip_source"] == figures["clip_output"] == {"frames": 132, "seconds": 5.28, "audio_packets": 249}
+    assert set(figures["errors"]) == {*photos.TRAINING_PHOTOS, *photos.HELD_OUT_PHOTOS}
     assert all(line["status"] == "done" for line in read_record(folder / "output")[:-1])
-    assert read_image(folder / "output" / "grey" / "cat.png")[0].shape == (300, 451, 3)
+    assert read_image(folder / "output" / "cat-held-out.png")[0].shape == (300, 451, 3)
     assert read_clip(folder / "output" / "bigbuckbunny.mp4")[0][1].shape == (720, 1280, 3)
 
 
@@ -79,23 +79,30 @@ def test_every_frame_of_the_clip_is_the_networks_and_not_the_sources(demo):
     assert min(difference for _, difference in found) > 5
 
 
-def test_the_page_shows_triplets_and_marks_the_held_out_one(demo):
-    page = (demo[0] / "index.html").read_text()
-    assert page.count("<figure>") == 6
-    assert page.count("data:image/jpeg;base64,") == 2 * 18 + 2
-    assert page.count("held out: never seen in training") == 1
-    held_out = re.search(r"<figcaption>cat <b>held out", page)
-    assert held_out
-    for side in ("input", "output"):
-        assert f'src="{side}/bigbuckbunny.mp4"' in page
-    assert "http" not in page  # self-contained
+def test_the_gallery_shows_pictures_and_clip_and_marks_the_held_out_one(demo):
+    page = (demo[0] / "output" / "gallery.html").read_text()
+    assert page.count("<figure>") == page.count("data-before=") == 5
+    for name in ("astronaut.png", "coffee.png", "rocket.png", "cat-held-out.png", "bigbuckbunny.mp4"):
+        assert f">{name}</b>" in page
+    assert not set(photos.HELD_OUT_PHOTOS.values()) & set(photos.TRAINING_PHOTOS.values())
 
 
-@pytest.mark.parametrize(("steps", "error", "enough"), [(700, 0.2, False), (700, 0.1, True), (3, 0.2, True)])
+@pytest.mark.parametrize(("steps", "error", "enough"), [(700, 20, False), (700, 10, True), (3, 20, True)])
 def test_a_network_that_has_not_learnt_is_a_failure(steps, error, enough):
-    found = crops.L1(network=error, grey=0.25, mean_colour=0.3)
-    with nullcontext() if enough else pytest.raises(Failed, match=r"has not learnt to colour: L1 0\.200"):
+    found = crops.L1(network=error, grey=25)
+    with nullcontext() if enough else pytest.raises(Failed, match=r"has not learnt to colour: L1 20\.0 levels"):
         check_learnt(found, steps)
+
+
+def test_the_error_is_what_a_network_that_does_nothing_reaches():
+    class Nothing:
+        size = (32, 32)
+
+        def __call__(self, grey_NHWC):
+            return np.repeat(grey_NHWC, 3, axis=3)
+
+    error = crops.measure(Nothing(), photos.photos()["coffee"], seed=0)
+    assert error.network == error.grey > 10
 
 
 def test_an_existing_folder_is_refused(demo):

@@ -8,6 +8,7 @@ from helpers.support import place
 
 from p2p_deploy.errors import InputError, ItemFailed, OutputError
 from p2p_deploy.media import open_source
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import discovery, output_names as naming
 from p2p_deploy.runner.discovery import Pattern, split_pattern
 from p2p_deploy.runner.jobs import list_jobs
@@ -19,7 +20,7 @@ def names(job_list):
 
 def test_the_files_of_a_folder_come_before_its_sub_folders(tmp_path):
     source = place(tmp_path / "in", "z.png", "a.jpg", "b/2.png", "b/1.mp4", "b/c/x.png", "a/y.png", "B.png")
-    job_list = list_jobs(source, tmp_path / "out", recursive=True)
+    job_list = list_jobs(source, tmp_path / "out", RunOptions(recursive=True))
     assert names(job_list) == ["B.png", "a.jpg", "z.png", "a/y.png", "b/1.mp4", "b/2.png", "b/c/x.png"]
     assert names(job_list) == names(job_list)
     assert (job_list.total, job_list.stills, job_list.ignored, job_list.skipped) == (7, 6, 0, 0)
@@ -34,7 +35,7 @@ def test_the_files_of_a_folder_come_before_its_sub_folders(tmp_path):
 
 def test_inputs_are_those_that_were_there_when_the_run_was_planned(tmp_path):
     source = place(tmp_path / "in", "a.png", "b.png", "sub/c.png")
-    job_list = list_jobs(source, tmp_path / "out", recursive=True)
+    job_list = list_jobs(source, tmp_path / "out", RunOptions(recursive=True))
     (source / "b.png").unlink()
     (source / "sub" / "c.png").unlink()
     (source / "sub").rmdir()
@@ -57,7 +58,7 @@ def test_a_folder_that_vanishes_while_the_tree_is_walked_has_nothing_in_it(tmp_p
         return scandir(path)
 
     monkeypatch.setattr(discovery.os, "scandir", vanishing)
-    assert names(list_jobs(source, tmp_path / "out", recursive=True)) == ["a.png"]
+    assert names(list_jobs(source, tmp_path / "out", RunOptions(recursive=True))) == ["a.png"]
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
@@ -71,7 +72,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(discovery.os, "scandir", locked)
     with pytest.raises(InputError, match="sub cannot be listed: Permission denied"):
-        list_jobs(source, tmp_path / "out", recursive=True)
+        list_jobs(source, tmp_path / "out", RunOptions(recursive=True))
 
 
 @pytest.mark.parametrize("layout", ["one folder", "many folders", "every file has a rival"])
@@ -86,9 +87,9 @@ def test_what_is_kept_of_an_input_is_small(layout, tmp_path):
             name = f"IMG_{index // 2:08}.{('jpg', 'png')[index % 2]}"
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).touch()
-    list_jobs(tmp_path / "in", tmp_path / "out", recursive=True, limit=1)  # what is loaded once
+    list_jobs(tmp_path / "in", tmp_path / "out", RunOptions(recursive=True, limit=1))  # what is loaded once
     tracemalloc.start()
-    job_list = list_jobs(tmp_path / "in", tmp_path / "out", recursive=True)
+    job_list = list_jobs(tmp_path / "in", tmp_path / "out", RunOptions(recursive=True))
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     assert sum(entry[0] != "/" for entry in naming.unpack(job_list.packed)) == job_list.total == 6000
@@ -103,7 +104,7 @@ def test_loops_of_links_end(tmp_path):
     (source / "sub" / "up").symlink_to(source, target_is_directory=True)
     (source / "self").symlink_to("self")
     (source / "self.png").symlink_to("self.png")
-    job_list = list_jobs(source, tmp_path / "out", recursive=True)
+    job_list = list_jobs(source, tmp_path / "out", RunOptions(recursive=True))
     assert names(job_list) == ["a.png", "self.png", "sub/b.png"]
     assert job_list.ignored == 1
 
@@ -172,12 +173,12 @@ def test_outputs_may_lie_beside_the_inputs_of_a_pattern_but_not_among_them(tree,
     assert list_jobs(tree / "*.jpg", tree / "out").total == 1
     assert list_jobs(tree / "**" / "*.jpg", tree / "out").total == 3
     with pytest.raises(OutputError, match=r"a\.png would replace its own input"):
-        list_jobs(tree / "*.png", tree, overwrite=True)
+        list_jobs(tree / "*.png", tree, RunOptions(overwrite=True))
     with pytest.raises(OutputError, match=r"out/a\.png would lie among the inputs .*in/\*\*/\*\.png"):
-        list_jobs(tree / "**" / "*.png", tree / "out", overwrite=True)
+        list_jobs(tree / "**" / "*.png", tree / "out", RunOptions(overwrite=True))
     (tmp_path / "link").symlink_to(tree / "sub")
     with pytest.raises(OutputError, match="would lie among the inputs"):
-        list_jobs(tree / "**" / "*.*g", tmp_path / "link", overwrite=True)
+        list_jobs(tree / "**" / "*.*g", tmp_path / "link", RunOptions(overwrite=True))
 
 
 def test_many_wildcards_take_no_longer_than_few():

@@ -6,6 +6,7 @@ from helpers.support import place
 
 from p2p_deploy.errors import InputError, ItemFailed, OutputError
 from p2p_deploy.media import open_source
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner.jobs import list_jobs
 
 
@@ -27,7 +28,7 @@ def test_a_folder_of_both_becomes_png_and_clips(folder, tmp_path):
 
 
 def test_recursion_mirrors_the_tree(folder, tmp_path):
-    found = names(list_jobs(folder, tmp_path / "out", recursive=True), tmp_path / "out")
+    found = names(list_jobs(folder, tmp_path / "out", RunOptions(recursive=True)), tmp_path / "out")
     assert found["sub/c.webp"] == "sub/c.png"
     assert found["sub/deeper/d.tif"] == "sub/deeper/d.png"
 
@@ -57,7 +58,7 @@ COLLIDING = {
 @pytest.mark.parametrize("files", COLLIDING.values(), ids=COLLIDING)
 def test_outputs_are_distinct_whatever_the_names(files, tmp_path):
     source = place(tmp_path / "in", *files)
-    found = names(list_jobs(source, tmp_path / "out", recursive=True), tmp_path / "out")
+    found = names(list_jobs(source, tmp_path / "out", RunOptions(recursive=True)), tmp_path / "out")
     assert set(found) == set(files)
     folded = [output.casefold() for output in found.values()]
     assert len(set(folded)) == len(files)
@@ -67,10 +68,10 @@ def test_outputs_are_distinct_whatever_the_names(files, tmp_path):
 
 @pytest.mark.parametrize("files", COLLIDING.values(), ids=COLLIDING)
 def test_the_plan_does_not_depend_on_the_order_of_the_listing(files, tmp_path):
-    forwards = list_jobs(place(tmp_path / "in", *files), tmp_path / "out", recursive=True)
+    forwards = list_jobs(place(tmp_path / "in", *files), tmp_path / "out", RunOptions(recursive=True))
     for path in sorted((tmp_path / "in").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    backwards = list_jobs(place(tmp_path / "in", *reversed(files)), tmp_path / "out", recursive=True)
+    backwards = list_jobs(place(tmp_path / "in", *reversed(files)), tmp_path / "out", RunOptions(recursive=True))
     assert forwards == backwards
 
 
@@ -88,7 +89,7 @@ def test_a_single_input_goes_into_a_folder_or_to_a_file(folder, tmp_path):
 
 def test_links_to_folders_are_not_followed(folder, tmp_path):
     (folder / "sub" / "loop").symlink_to(folder)
-    assert list_jobs(folder, tmp_path / "out", recursive=True).total == 5
+    assert list_jobs(folder, tmp_path / "out", RunOptions(recursive=True)).total == 5
 
 
 @pytest.mark.parametrize("out", ["in", "in/out", "in/sub/out", "elsewhere/../in/out"])
@@ -108,14 +109,14 @@ def test_an_output_that_lands_among_the_inputs_from_above_is_refused(tmp_path):
     for out in (tmp_path / "photos", source / ".."):
         assert names(list_jobs(source, out), out) == {"a.jpg": "a.png"}
         with pytest.raises(OutputError, match="inside the input folder"):
-            list_jobs(source, out, recursive=True, overwrite=True)
+            list_jobs(source, out, RunOptions(recursive=True, overwrite=True))
 
 
 def test_an_output_never_replaces_its_own_input_through_a_link(tmp_path):
     source = place(tmp_path / "in", "a.png")
     (tmp_path / "link").symlink_to(source)
     with pytest.raises(OutputError, match="replace its own input"):
-        list_jobs(source / "a.png", tmp_path / "link", overwrite=True)
+        list_jobs(source / "a.png", tmp_path / "link", RunOptions(overwrite=True))
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.mp4"])
@@ -151,7 +152,7 @@ def test_a_pipe_is_no_input_and_neither_is_a_link_to_one(folder, tmp_path):
 
 def test_an_output_never_replaces_its_own_input(folder):
     with pytest.raises(OutputError, match="replace its own input"):
-        list_jobs(folder / "sub" / "c.webp", folder / "sub" / "c.webp", overwrite=True)
+        list_jobs(folder / "sub" / "c.webp", folder / "sub" / "c.webp", RunOptions(overwrite=True))
 
 
 def test_existing_outputs_are_refused_before_any_work(folder, tmp_path):
@@ -159,7 +160,7 @@ def test_existing_outputs_are_refused_before_any_work(folder, tmp_path):
     (tmp_path / "out" / "b.png").write_bytes(b"precious")
     with pytest.raises(OutputError, match=r"b\.png exists already.*overwrite=True"):
         list_jobs(folder, tmp_path / "out")
-    assert list_jobs(folder, tmp_path / "out", overwrite=True).total == 3
+    assert list_jobs(folder, tmp_path / "out", RunOptions(overwrite=True)).total == 3
 
 
 def test_nothing_to_do_is_an_error_that_says_where_to_look(tmp_path):

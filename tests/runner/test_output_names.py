@@ -6,6 +6,7 @@ import pytest
 from helpers.support import place
 
 from p2p_deploy.errors import InputError, OutputError
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner import conflicts, jobs, output_names
 from p2p_deploy.runner.jobs import list_jobs
 
@@ -16,7 +17,7 @@ def outputs(job_list):
 
 def test_each_output_that_gave_way_says_to_whom(tmp_path):
     source = place(tmp_path / "in", "a.jpg", "a.bmp", "b.png", "c.jpg", "c.png/d.jpg")
-    job_list = list_jobs(source, tmp_path / "out", recursive=True)
+    job_list = list_jobs(source, tmp_path / "out", RunOptions(recursive=True))
     assert {job.name: job.note for job in job_list} == {
         "a.bmp": "named a.bmp.png, because a.jpg has the same name without suffix",
         "a.jpg": "named a.jpg.png, because a.bmp has the same name without suffix",
@@ -46,8 +47,8 @@ def test_numbers_go_on_where_they_ended(tmp_path):
 )
 def test_images_get_the_format_that_is_asked_for(tmp_path, ext, wanted):
     source = place(tmp_path / "in", "a.JPG", "b.tif", "c.bmp", "d.MP4")
-    assert list(outputs(list_jobs(source, tmp_path / "out", ext=ext)).values()) == wanted
-    assert next(iter(list_jobs(source / "a.JPG", tmp_path / "out", ext=ext))).output.name == wanted[0]
+    assert list(outputs(list_jobs(source, tmp_path / "out", RunOptions(ext=ext))).values()) == wanted
+    assert next(iter(list_jobs(source / "a.JPG", tmp_path / "out", RunOptions(ext=ext)))).output.name == wanted[0]
 
 
 def test_what_is_only_read_becomes_png_and_may_be_no_output(tmp_path, monkeypatch):
@@ -61,21 +62,21 @@ def test_what_is_only_read_becomes_png_and_may_be_no_output(tmp_path, monkeypatc
 
 def test_formats_that_keep_their_suffix_collide_only_where_they_must(tmp_path):
     source = place(tmp_path / "in", "a.jpg", "a.png", "b.jpg", "b.JPG")
-    found = outputs(list_jobs(source, tmp_path / "out", ext="same"))
+    found = outputs(list_jobs(source, tmp_path / "out", RunOptions(ext="same")))
     assert found == {"a.jpg": "a.jpg", "a.png": "a.png", "b.JPG": "b.JPG.JPG", "b.jpg": "b.jpg-2.jpg"}
 
 
 @pytest.mark.parametrize("wrong", [{"ext": "gif"}, {"ext": ""}, {"ext": "/../x"}, {"limit": 0}])
 def test_senseless_wishes_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="must be"):
-        list_jobs(place(tmp_path / "in", "a.png"), tmp_path / "out", **wrong)
+        list_jobs(place(tmp_path / "in", "a.png"), tmp_path / "out", RunOptions(**wrong))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6])
 def test_the_first_few_are_named_as_if_all_were_done(tmp_path, limit):
     source = place(tmp_path / "in", "a.jpg", "a.png", "clip.mp4", "sub/c.jpg", "sub/d.jpg")
-    everything = list(list_jobs(source, tmp_path / "out", recursive=True))
-    job_list = list_jobs(source, tmp_path / "out", recursive=True, limit=limit)
+    everything = list(list_jobs(source, tmp_path / "out", RunOptions(recursive=True)))
+    job_list = list_jobs(source, tmp_path / "out", RunOptions(recursive=True, limit=limit))
     assert list(job_list) == everything[:limit]
     assert job_list.total == min(limit, 5)
     assert job_list.stills == sum(not job.name.endswith("mp4") for job in job_list)
@@ -86,9 +87,9 @@ def test_only_what_will_be_written_may_not_exist(tmp_path):
     source = place(tmp_path / "in", "a.jpg", "b.jpg", "c.jpg", "sub/d.jpg", "sub/e.jpg")
     out = place(tmp_path / "out", "b.png", "c.png", "C.PNG", "x.png", "sub/e.png", "sub/d.jpg")
     with pytest.raises(OutputError, match=r"b\.png and 2 more exists already\. Choose another place, or replace"):
-        list_jobs(source, out, recursive=True)
-    assert list_jobs(source, out, limit=1).total == 1
-    assert list_jobs(source, out, recursive=True, overwrite=True).total == 5
+        list_jobs(source, out, RunOptions(recursive=True))
+    assert list_jobs(source, out, RunOptions(limit=1)).total == 1
+    assert list_jobs(source, out, RunOptions(recursive=True, overwrite=True)).total == 5
 
 
 def test_what_differs_only_in_case_is_in_the_way_only_where_the_disk_says_so(tmp_path, monkeypatch):
@@ -108,7 +109,7 @@ def test_a_folder_where_an_output_will_be_is_refused_even_when_overwriting(tmp_p
     else:
         (tmp_path / "out" / "sub" / "b.png").mkdir()
     with pytest.raises(OutputError, match=r"sub/b\.png is a folder, and a file would take its name"):
-        list_jobs(source, tmp_path / "out", recursive=True, overwrite=True)
+        list_jobs(source, tmp_path / "out", RunOptions(recursive=True, overwrite=True))
 
 
 def test_a_link_to_nothing_in_the_place_of_an_output_is_replaced(tmp_path):
@@ -122,32 +123,32 @@ def test_a_file_where_a_folder_of_outputs_will_be_is_refused(tmp_path):
     source = place(tmp_path / "in", "a.jpg", "sub/deep/b.jpg")
     out = place(tmp_path / "out", "sub")
     with pytest.raises(OutputError, match=r"out/sub is a file, and the outputs need a folder of that name"):
-        list_jobs(source, out, recursive=True, overwrite=True)
+        list_jobs(source, out, RunOptions(recursive=True, overwrite=True))
 
 
 def test_a_folder_named_as_the_record_is_refused(tmp_path):
     source = place(tmp_path / "in", "a.jpg", "p2p-run.jsonl/b.jpg")
     with pytest.raises(OutputError, match=r"p2p-run\.jsonl is a folder, and in .*taken by the record"):
-        list_jobs(source, tmp_path / "out", recursive=True)
+        list_jobs(source, tmp_path / "out", RunOptions(recursive=True))
     assert list_jobs(source, tmp_path / "out").total == 1
     deeper = place(tmp_path / "other", "sub/p2p-run.jsonl/c.jpg")
-    assert list_jobs(deeper, tmp_path / "out", recursive=True).total == 1
+    assert list_jobs(deeper, tmp_path / "out", RunOptions(recursive=True)).total == 1
 
 
 def test_an_input_that_is_a_link_to_its_own_output_is_refused(tmp_path):
     source, out = place(tmp_path / "in", "a.png"), place(tmp_path / "out", "b.png", "c.png")
     (source / "b.png").symlink_to(out / "b.png")
     with pytest.raises(OutputError, match=r"b\.png would replace its own input"):
-        list_jobs(source, out, overwrite=True)
+        list_jobs(source, out, RunOptions(overwrite=True))
     (source / "b.png").unlink()
     (source / "d.png").symlink_to(out / "c.png")
     (source / "e.png").symlink_to(out / "nothing.png")
-    assert list_jobs(source, out, overwrite=True).total == 3
+    assert list_jobs(source, out, RunOptions(overwrite=True)).total == 3
 
 
 def test_folders_that_differ_in_case_only_share_their_names_all_the_way_down(tmp_path):
     source = place(tmp_path / "in", "sub/x/a.jpg", "SUB/X/a.png", "Sub/x/b.png", "sub/c.png/d.png", "SUB/c.jpg")
-    found = outputs(list_jobs(source, tmp_path / "out", recursive=True))
+    found = outputs(list_jobs(source, tmp_path / "out", RunOptions(recursive=True)))
     assert found == {
         "SUB/c.jpg": "SUB/c.jpg.png",
         "SUB/X/a.png": "SUB/X/a.png.png",
@@ -159,9 +160,9 @@ def test_folders_that_differ_in_case_only_share_their_names_all_the_way_down(tmp
 
 def test_a_name_that_no_disk_has_room_for_is_one_input_that_fails_later(tmp_path):
     source = place(tmp_path / "in", f"{'x' * 251}.jpg")
-    job_list = list_jobs(source, tmp_path / "out", ext="webp", overwrite=True)
+    job_list = list_jobs(source, tmp_path / "out", RunOptions(ext="webp", overwrite=True))
     assert len(os.fsencode(next(iter(job_list)).output.name)) == 256
-    assert list_jobs(source / f"{'x' * 251}.jpg", tmp_path / "out", ext="webp").total == 1
+    assert list_jobs(source / f"{'x' * 251}.jpg", tmp_path / "out", RunOptions(ext="webp")).total == 1
     with pytest.raises(InputError, match="cannot be looked at: File name too long"):
         list_jobs(tmp_path / ("x" * 300), tmp_path / "out")
 

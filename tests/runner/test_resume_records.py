@@ -8,6 +8,7 @@ import pytest
 from helpers.support import place
 
 from p2p_deploy.errors import OutputError
+from p2p_deploy.options import RunOptions
 from p2p_deploy.runner.jobs import list_jobs
 from p2p_deploy.runner.record import RECORD_NAME, stamp
 from p2p_deploy.runner.resume import remove_leftovers, without_what_is_done
@@ -39,7 +40,7 @@ def line_of(job, **changed):
 def job_list(tmp_path):
     """Five inputs, of which all have outputs."""
     source = place(tmp_path / "in", "a.png", "b.jpg", "sub/c.png", "sub/d.mp4", "sub/new\nline-\udcff.png")
-    job_list = list_jobs(source, tmp_path / "out", recursive=True)
+    job_list = list_jobs(source, tmp_path / "out", RunOptions(recursive=True))
     for job in job_list:
         place(job.output.parent, job.output.name)
     return job_list
