@@ -111,7 +111,7 @@ def _sample_files(model: Model, folder: Path, options: SampleOptions, on_progres
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise OutputError(f"{folder} cannot be made a folder: {exc.strerror or exc}. Choose another place.") from exc
+        raise OutputError(f"{folder} cannot be used as a folder: {exc.strerror or exc}. Choose another place.") from exc
     frame = Frame(0, model.size, model.spec.output.channels)
 
     def write(first: int, pictures: Pixels) -> None:

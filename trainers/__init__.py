@@ -4,43 +4,7 @@ A training ends in a checkpoint that ``p2p_deploy.export`` takes without being t
 loads no torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-from trainers.options import (
-    SYSTEM_OPTIONS,
-    CGANOptions,
-    CycleGANOptions,
-    GANOptions,
-    Pix2PixHDOptions,
-    Pix2PixOptions,
-    SPADEOptions,
-    TrainingOptions,
-)
-from trainers.training import SYSTEMS, TrainingProgress, TrainingReport, train
-
-if TYPE_CHECKING:
-    from trainers.data_check import DataReport, check_data
-
-__all__ = [
-    "SYSTEMS",
-    "SYSTEM_OPTIONS",
-    "CGANOptions",
-    "CycleGANOptions",
-    "DataReport",
-    "GANOptions",
-    "Pix2PixHDOptions",
-    "Pix2PixOptions",
-    "SPADEOptions",
-    "TrainingOptions",
-    "TrainingProgress",
-    "TrainingReport",
-    "check_data",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("DataReport", "check_data"):  # which load torch
-        return getattr(importlib.import_module("trainers.data_check"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# What is public stands in the stub beside this file. Each name is imported when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,11 +11,9 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from p2p_deploy import pixels
-from p2p_deploy.errors import DataError, ItemFailed
-from p2p_deploy.media.image.files import read_image
+from p2p_deploy.errors import DataError
 from p2p_deploy.pixels import Pixels
-from trainers.data import View, list_images, to_tensor
+from trainers.data import View, list_images, read_picture, to_tensor
 
 REMEMBERED_BYTES = 2**28  # of small pictures, which take longer to read than to learn from
 
@@ -103,14 +101,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         _, index = key
         picture = self._remembered.get(index)
         if picture is None:
-            picture = self._read(self.files[index][0])
+            picture = np.ascontiguousarray(self.view.of(read_picture(self.files[index][0], self.channels)))
             if len(self._remembered) < self._room:
                 self._remembered[index] = picture
         return to_tensor(picture), self.files[index][1]
-
-    def _read(self, file: Path) -> Pixels:
-        try:
-            image, _ = read_image(file)
-        except ItemFailed as exc:
-            raise DataError(f"A training picture cannot be used: {exc}") from exc
-        return np.ascontiguousarray(self.view.of(pixels.to_channels(image, self.channels)))

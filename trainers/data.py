@@ -114,6 +114,14 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
+def read_picture(path: Path, channels: int) -> Pixels:
+    """A picture (H, W, C) uint8. Raises DataError where it cannot be read."""
+    try:
+        return pixels.to_channels(read_image(path)[0], channels)
+    except ItemFailed as exc:
+        raise DataError(f"A training picture cannot be used: {exc}") from exc
+
+
 def read_pair(files: PairFiles, direction: Direction = "AtoB") -> tuple[Pixels, Pixels]:
     """Read a pair as (input, target), (H, W, C) uint8 each.
 

@@ -110,17 +110,24 @@ class HealthChecks:
         return sentence
 
 
-@torch.no_grad()
-def show(system: System, batch: Any) -> list[Tensor]:
-    """Sample columns of what will be deployed: running statistics, no dropout."""
+@contextlib.contextmanager
+def _evaluating(system: System) -> Iterator[None]:
+    """Networks as they will be deployed: running statistics, no dropout, nothing learnt."""
     training = [network for network in system.networks.values() if network.training]
     for network in training:
         network.eval()
     try:
-        return [column.cpu() for column in system.show(batch)]
+        with torch.no_grad():
+            yield
     finally:
         for network in training:
             network.train()
+
+
+def show(system: System, batch: Any) -> list[Tensor]:
+    """Sample columns of what will be deployed."""
+    with _evaluating(system):
+        return [column.cpu() for column in system.show(batch)]
 
 
 def write_samples(path: Path, columns: list[Tensor]) -> None:
@@ -130,18 +137,11 @@ def write_samples(path: Path, columns: list[Tensor]) -> None:
         temporary.write_bytes(encode_image(np.vstack(rows), ".png"))
 
 
-@torch.no_grad()
 def measure(system: System, held_out: Iterable[Any], metrics: Metrics) -> dict[str, float]:
     """What the metrics say of held-out pictures; empty without any."""
     if metrics.best is None:
         return {}
-    networks = [network for network in system.networks.values() if network.training]
-    for network in networks:
-        network.eval()
-    try:
+    with _evaluating(system):
         for batch in held_out:
             metrics.update(*system.compare(batch))
-    finally:
-        for network in networks:
-            network.train()
-    return metrics.compute()
+        return metrics.compute()

@@ -17,8 +17,8 @@ from trainers.weights import read_weights
 
 SIDE = 299  # pixels
 Kernel = int | tuple[int, int]
-# A path is convolutions one after the other: name, width, kernel, stride. The last may be two side by side.
-Layer = tuple[str, int, Kernel, int]
+Layer = tuple[int, Kernel]  # width and kernel
+# Convolutions one after the other; the last may be two side by side.
 Path_ = list[Layer | list[Layer]]
 
 
@@ -40,24 +40,30 @@ class Mixed(nn.Module):
 
     Args:
         channels: of the input.
-        paths: of convolutions that keep the size, or end in a stride of 2 without padding.
-        pool: ``average`` or ``maximum`` before a convolution of ``pool_width``, or ``halve``, a maximum alone.
+        paths: of convolutions that keep the size, by their names in the published file.
+        pool: ``average`` or ``maximum`` before a convolution of ``pool_width``; or ``halve``, a maximum alone, where
+            the last convolution of every path has a stride of 2 and no padding.
         pool_width: see there.
     """
 
-    def __init__(self, channels: int, paths: list[Path_], pool: str, pool_width: int = 0) -> None:
+    def __init__(self, channels: int, paths: dict[str, Path_], pool: str, pool_width: int = 0) -> None:
         super().__init__()
-        self.paths = [[[each] if isinstance(each, tuple) else each for each in path] for path in paths]
-        self.pool, self.channels = pool, pool_width if pool_width else channels
-        for path in self.paths:
-            wide = channels
-            for together in path:
-                for name, width, kernel, stride in together:
+        self.paths: list[list[list[str]]] = []
+        self.pool, self.channels = pool, pool_width or channels
+        for path, steps in paths.items():
+            wide, names = channels, []
+            for number, step in enumerate(steps, 1):
+                layers = step if isinstance(step, list) else [step]
+                place = f"{path}_{number}" if len(steps) > 1 else path
+                names.append([f"{place}{letter}" for letter in "ab"] if len(layers) > 1 else [place])
+                halving = pool == "halve" and number == len(steps)
+                for name, (width, kernel) in zip(names[-1], layers, strict=True):
                     sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-                    padding = (sides[0] // 2, sides[1] // 2) if stride == 1 else 0
-                    self.add_module(name, Conv(wide, width, kernel, stride, padding))
-                wide = together[0][1]
-            self.channels += sum(width for _, width, _, _ in path[-1])
+                    padding = 0 if halving else (sides[0] // 2, sides[1] // 2)
+                    self.add_module(name, Conv(wide, width, kernel, 2 if halving else 1, padding))
+                wide = layers[0][0]
+            self.paths.append(names)
+            self.channels += sum(width for width, _ in layers)
         if pool_width:
             self.branch_pool = Conv(channels, pool_width, 1)
 
@@ -67,7 +73,7 @@ class Mixed(nn.Module):
         for path in self.paths:
             parts = [x]
             for together in path:
-                parts = [self.get_submodule(name)(parts[0]) for name, *_ in together]
+                parts = [self.get_submodule(name)(parts[0]) for name in together]
             found += parts
         if self.pool == "halve":
             found.append(F.max_pool2d(x, 3, 2))
@@ -78,80 +84,41 @@ class Mixed(nn.Module):
         return torch.cat(found, dim=1)
 
 
+WIDE, HIGH = (1, 7), (7, 1)
+
+
 def _a(channels: int, pool_width: int) -> Mixed:
-    return Mixed(
-        channels,
-        [
-            [("branch1x1", 64, 1, 1)],
-            [("branch5x5_1", 48, 1, 1), ("branch5x5_2", 64, 5, 1)],
-            [("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 1), ("branch3x3dbl_3", 96, 3, 1)],
-        ],
-        "average",
-        pool_width,
-    )
+    deep: Path_ = [(64, 1), (96, 3), (96, 3)]
+    paths: dict[str, Path_] = {"branch1x1": [(64, 1)], "branch5x5": [(48, 1), (64, 5)], "branch3x3dbl": deep}
+    return Mixed(channels, paths, "average", pool_width)
 
 
 def _b(channels: int) -> Mixed:
-    return Mixed(
-        channels,
-        [
-            [("branch3x3", 384, 3, 2)],
-            [("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 1), ("branch3x3dbl_3", 96, 3, 2)],
-        ],
-        "halve",
-    )
+    return Mixed(channels, {"branch3x3": [(384, 3)], "branch3x3dbl": [(64, 1), (96, 3), (96, 3)]}, "halve")
 
 
 def _c(channels: int, width: int) -> Mixed:
-    return Mixed(
-        channels,
-        [
-            [("branch1x1", 192, 1, 1)],
-            [("branch7x7_1", width, 1, 1), ("branch7x7_2", width, (1, 7), 1), ("branch7x7_3", 192, (7, 1), 1)],
-            [
-                ("branch7x7dbl_1", width, 1, 1),
-                ("branch7x7dbl_2", width, (7, 1), 1),
-                ("branch7x7dbl_3", width, (1, 7), 1),
-                ("branch7x7dbl_4", width, (7, 1), 1),
-                ("branch7x7dbl_5", 192, (1, 7), 1),
-            ],
-        ],
-        "average",
-        192,
-    )
+    paths: dict[str, Path_] = {
+        "branch1x1": [(192, 1)],
+        "branch7x7": [(width, 1), (width, WIDE), (192, HIGH)],
+        "branch7x7dbl": [(width, 1), (width, HIGH), (width, WIDE), (width, HIGH), (192, WIDE)],
+    }
+    return Mixed(channels, paths, "average", 192)
 
 
 def _d(channels: int) -> Mixed:
-    return Mixed(
-        channels,
-        [
-            [("branch3x3_1", 192, 1, 1), ("branch3x3_2", 320, 3, 2)],
-            [
-                ("branch7x7x3_1", 192, 1, 1),
-                ("branch7x7x3_2", 192, (1, 7), 1),
-                ("branch7x7x3_3", 192, (7, 1), 1),
-                ("branch7x7x3_4", 192, 3, 2),
-            ],
-        ],
-        "halve",
-    )
+    long: Path_ = [(192, 1), (192, WIDE), (192, HIGH), (192, 3)]
+    return Mixed(channels, {"branch3x3": [(192, 1), (320, 3)], "branch7x7x3": long}, "halve")
 
 
 def _e(channels: int, pool: str) -> Mixed:
-    return Mixed(
-        channels,
-        [
-            [("branch1x1", 320, 1, 1)],
-            [("branch3x3_1", 384, 1, 1), [("branch3x3_2a", 384, (1, 3), 1), ("branch3x3_2b", 384, (3, 1), 1)]],
-            [
-                ("branch3x3dbl_1", 448, 1, 1),
-                ("branch3x3dbl_2", 384, 3, 1),
-                [("branch3x3dbl_3a", 384, (1, 3), 1), ("branch3x3dbl_3b", 384, (3, 1), 1)],
-            ],
-        ],
-        pool,
-        192,
-    )
+    both: list[Layer] = [(384, (1, 3)), (384, (3, 1))]
+    paths: dict[str, Path_] = {
+        "branch1x1": [(320, 1)],
+        "branch3x3": [(384, 1), both],
+        "branch3x3dbl": [(448, 1), (384, 3), both],
+    }
+    return Mixed(channels, paths, pool, 192)
 
 
 class Inception(nn.Module):

@@ -43,18 +43,6 @@ _NORM = Option(
     "instance. On several GPUs BatchNorm shares its statistics."
 )
 _Z_DIM = Option("spade: length of the style vector, 256 as published, 0 without one. gan, cgan: of the latent vector.")
-Width = Annotated[int | None, Option("Width of the training crops. Default: as much as `size`.", low=1)]
-Labels = Annotated[
-    int, Option("How many classes the label maps have; pix2pixhd takes pictures instead of maps with 0.", low=0)
-]
-Instances = Annotated[bool, Option("Whether the edges of instance maps are a further input.")]
-Vgg = Annotated[
-    str | None,
-    Option(
-        "File with the weights of torchvision's VGG19 for the perceptual loss; without it there is none.",
-        shown="FILE",
-    ),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,16 +174,35 @@ class CycleGANOptions(TranslationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pix2PixHDOptions(TrainingOptions):
+class LabelledOptions(TrainingOptions):
+    """How to train a network that takes label maps."""
+
+    width: Annotated[int | None, Option("Width of the training crops. Default: as much as `size`.", low=1)] = None
+    labels: Annotated[
+        int, Option("How many classes the label maps have; pix2pixhd takes pictures instead of maps with 0.", low=0)
+    ] = 35
+    instances: Annotated[bool, Option("Whether the edges of instance maps are a further input.")] = True
+    ndf: Annotated[int, _NDF] = 64
+    vgg: Annotated[
+        str | None,
+        Option(
+            "File with the weights of torchvision's VGG19 for the perceptual loss; without it there is none.",
+            shown="FILE",
+        ),
+    ] = None
+
+    def notices(self) -> list[str]:
+        """That the perceptual loss is off."""
+        return [] if self.vgg else [NO_PERCEPTUAL_LOSS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pix2PixHDOptions(LabelledOptions):
     """How to train pix2pixHD."""
 
     size: Annotated[int, _SIZE] = 512
-    width: Width = None
-    labels: Labels = 35
-    instances: Instances = True
     generator: Annotated[Literal["resnet", "local_enhancer"], _GENERATOR] = "resnet"
     ngf: Annotated[int | None, _NGF] = None
-    ndf: Annotated[int, _NDF] = 64
     n_downs: Annotated[int, Option("How often the global generator halves the size.", low=1, high=6)] = 4
     n_blocks: Annotated[int, _N_BLOCKS] = 9
     scales: Annotated[
@@ -225,7 +232,6 @@ class Pix2PixHDOptions(TrainingOptions):
             low=0,
         ),
     ] = 0
-    vgg: Vgg = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -242,21 +248,13 @@ class Pix2PixHDOptions(TrainingOptions):
                 f"features={self.features}, coarse={self.coarse}. Leave one of them out."
             )
 
-    def notices(self) -> list[str]:
-        """That the perceptual loss is off."""
-        return [] if self.vgg else [NO_PERCEPTUAL_LOSS]
-
 
 @dataclass(frozen=True, kw_only=True)
-class SPADEOptions(TrainingOptions):
+class SPADEOptions(LabelledOptions):
     """How to train SPADE."""
 
     size: Annotated[int, _SIZE] = 256
-    width: Width = None
-    labels: Labels = 35
-    instances: Instances = True
     ngf: Annotated[int, _NGF] = 64
-    ndf: Annotated[int, _NDF] = 64
     upsampling: Annotated[
         Literal["normal", "more", "most"] | None,
         Option(
@@ -266,16 +264,11 @@ class SPADEOptions(TrainingOptions):
     ] = None
     norm: Annotated[Literal["instance", "batch"], _NORM] = "instance"
     z_dim: Annotated[int, _Z_DIM] = 0
-    vgg: Vgg = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.labels < 1:
             raise DataError(f"SPADE is for label maps and needs at least 1 class, got {self.labels}. Take pix2pixhd.")
-
-    def notices(self) -> list[str]:
-        """That the perceptual loss is off."""
-        return [] if self.vgg else [NO_PERCEPTUAL_LOSS]
 
 
 @dataclass(frozen=True, kw_only=True)

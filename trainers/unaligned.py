@@ -8,10 +8,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from p2p_deploy import pixels
-from p2p_deploy.errors import DataError, ItemFailed
-from p2p_deploy.media.image.files import read_image
-from trainers.data import View, list_images, to_tensor
+from p2p_deploy.errors import DataError
+from trainers.data import View, list_images, read_picture, to_tensor
 
 
 def find_domains(data: Path, split: str = "train") -> tuple[list[Path], list[Path]]:
@@ -67,9 +65,5 @@ class Unaligned(Dataset[tuple[Tensor, Tensor]]):
         return a, b
 
     def _crop(self, path: Path, seed: tuple[int, ...]) -> Tensor:
-        try:
-            image, _ = read_image(path)
-        except ItemFailed as exc:
-            raise DataError(f"A training picture cannot be used: {exc}") from exc
         view = View.at_random(seed, self.size) if self.augment else View.whole(self.size)
-        return to_tensor(view.of(pixels.to_channels(image, 3)))
+        return to_tensor(view.of(read_picture(path, 3)))

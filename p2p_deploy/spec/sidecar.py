@@ -9,12 +9,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from p2p_deploy.errors import ModelFileError, SpecError
 from p2p_deploy.files import replacing
+from p2p_deploy.reports import plain
 from p2p_deploy.spec.model import ModelSpec
 
 SCHEMA = "1.0"
@@ -39,13 +40,9 @@ class Profile:
         asked = ((self.batch, batch), (self.height, height), (self.width, width))
         return all(low <= value <= high for (low, _, high), value in asked)
 
-    def to_dict(self) -> dict[str, list[int]]:
-        """Plain JSON values."""
-        return {name: list(getattr(self, name)) for name in ("batch", "height", "width")}
-
     @classmethod
     def from_dict(cls, data: Any) -> Profile:
-        """Read what ``to_dict`` gave; raises KeyError, TypeError or ValueError for anything else."""
+        """Read the JSON of a profile; raises KeyError, TypeError or ValueError for anything else."""
         ranges = {name: tuple(data[name]) for name in ("batch", "height", "width")}
         for name, values in ranges.items():
             if len(values) != 3 or not all(isinstance(value, int) for value in values) or sorted(values) != [*values]:
@@ -115,13 +112,7 @@ class PlanSidecar:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            **asdict(self),
-            "spec": self.spec.to_dict(),
-            "compute_capabilities": list(self.compute_capabilities),
-            "targets": list(self.targets),
-            "profiles": [profile.to_dict() for profile in self.profiles],
-        }
+        return {**plain(self), "spec": self.spec.to_dict()}
 
     def save(self, plan: Path) -> None:
         """Write the sidecar of ``plan``."""

@@ -70,13 +70,15 @@ def test_the_examples_in_the_document_run(here, capsys):
     assert "`batch` must be at least 1; got 0" in said
 
 
-def test_every_public_name_is_there_and_nothing_else():
-    assert sorted(p2p_deploy.__all__) == sorted(set(p2p_deploy.__all__))
-    for name in p2p_deploy.__all__:
-        assert getattr(p2p_deploy, name) is not None
-    assert {name for names in p2p_deploy._LAZY.values() for name in names} <= set(p2p_deploy.__all__)
+@pytest.mark.parametrize("package", [p2p_deploy, trainers], ids=lambda package: package.__name__)
+def test_every_public_name_is_there_and_nothing_else(package):
+    assert sorted(package.__all__) == sorted(set(package.__all__))
+    assert {*FUNCTIONS, "Report"} <= set(p2p_deploy.__all__)
+    assert {"train", "check_data", "TrainingReport"} <= set(trainers.__all__)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
-        p2p_deploy.no_such_name  # noqa: B018
+        package.no_such_name  # noqa: B018
 
 
 def test_every_exception_is_public():

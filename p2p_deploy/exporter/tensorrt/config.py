@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from p2p_deploy.errors import ExportError
@@ -21,8 +22,8 @@ def check_options(options: BuildOptions, flavour: Flavour) -> None:
     if refused:
         raise ExportError(f"{flavour} {refused}")
     for profile in options.profiles:
-        for name, values in profile.to_dict().items():
-            if values[0] < 1 or sorted(values) != values:
+        for name, values in asdict(profile).items():
+            if values[0] < 1 or sorted(values) != [*values]:
                 raise ExportError(f"The {name} of a profile is {values}; expected 1 <= min <= opt <= max.")
     target_capabilities(options.targets, flavour)
 
