@@ -13,7 +13,7 @@ class LoadOptions(Options):
     """How a model is opened.
 
     Attributes:
-        threads: CPU threads for one inference of ONNX Runtime; None takes one a core.
+        threads: CPU threads for one inference of ONNX Runtime; None takes one for each core.
         cuda_graphs: let TensorRT replay work that repeats as a CUDA graph.
     """
 

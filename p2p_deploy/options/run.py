@@ -32,7 +32,7 @@ class RunOptions(Options):
     workers: Annotated[
         int | None,
         Option(
-            "Threads that decode and encode images. auto, the default, is one a core.",
+            "Threads that decode and encode images. auto, the default, takes one for each core.",
             low=1,
             parse=count_or_auto,
             shown="N|auto",

@@ -10,7 +10,6 @@ from helpers.support import ROOT
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.exporter.export import export
-from p2p_deploy.exporter.onnx import write_onnx
 from p2p_deploy.options import ExportOptions
 
 FIXTURES = ROOT / "tests" / "fixtures" / "checkpoints"
@@ -59,11 +58,10 @@ def test_gives_the_originals_answers_without_a_flag(owned, tmp_path):
     with p2p_deploy.load(report.onnx) as model:
         assert np.abs(model(values) - expected).max() <= 1e-3
     checkpoint = load_checkpoint(path)
-    spec = checkpoint.spec.with_changes(fixed_size=size)
-    write_onnx(checkpoint.generator, spec, tmp_path / "frames.onnx")
-    with p2p_deploy.load(tmp_path / "frames.onnx") as model:
-        levels = (expected.transpose(0, 2, 3, 1) + 1) * 127.5
-        assert np.abs(model(frames) - levels).max() <= 1
+    levels = (expected.transpose(0, 2, 3, 1) + 1) * 127.5
+    with torch.inference_mode():
+        outputs = FrameModel(checkpoint.generator, checkpoint.spec)(torch.from_numpy(frames)).numpy()
+    assert np.abs(outputs - levels).max() <= 1
 
 
 def test_with_the_images_own_statistics_too(tmp_path):

@@ -117,7 +117,7 @@ def test_weights_that_do_not_fit_are_refused_strictly(tmp_path, contents, change
 
 def test_a_spec_that_asks_for_terabytes_is_refused_without_taking_them(tmp_path, contents):
     contents["spec"] = contents["spec"].replace('"ngf": 4', '"ngf": 400000')
-    with pytest.raises(CheckpointError, match="do not fit"):
+    with pytest.raises(SpecError, match="ngf must be a whole number from 1 to 4096, got 400000"):
         load_checkpoint(saved(tmp_path, contents))
 
 

@@ -44,13 +44,13 @@ class TestInputs:
 
     def test_an_empty_folder(self, identity, out, tmp_path):
         (tmp_path / "empty").mkdir()
-        assert_refused(p2p("run", identity, tmp_path / "empty", out), "holds no images or videos")
+        assert_refused(invoke("run", identity, tmp_path / "empty", out), "holds no images or videos")
         assert not out.exists()
 
     def test_a_truncated_jpeg_among_good_ones(self, identity, inputs, out):
         jpeg = encode_image(photo_crops(1, 64)[0], ".jpg")
         (inputs / "cut.jpg").write_bytes(jpeg[: len(jpeg) * 2 // 3])
-        result = p2p("run", identity, inputs, out)
+        result = invoke("run", identity, inputs, out)
         assert result.returncode == 1
         assert "Traceback" not in result.stderr
         assert "5 of 6 inputs done" in result.stdout
@@ -62,7 +62,7 @@ class TestInputs:
 
     def test_text_named_png(self, identity, inputs, out):
         (inputs / "text.png").write_text("Dear reader,\n")
-        result = p2p("run", identity, inputs, out)
+        result = invoke("run", identity, inputs, out)
         assert result.returncode == 1
         assert "text.png is damaged, or is not an image" in result.stdout
         assert not (out / "text.png").exists()
@@ -70,7 +70,7 @@ class TestInputs:
 
     def test_a_video_of_zero_bytes(self, identity, inputs, out):
         (inputs / "empty.mp4").write_bytes(b"")
-        result = p2p("run", identity, inputs, out)
+        result = invoke("run", identity, inputs, out)
         assert result.returncode == 1
         assert "empty.mp4 is damaged, or is not a video" in result.stdout
         assert "5 of 6" in result.stdout
@@ -80,7 +80,7 @@ class TestInputs:
         whole = make_clip(tmp_path / "whole.mkv", np.repeat(photo_crops(25, 64), 4, axis=0), audio=True)
         cut = tmp_path / "cut.mkv"
         cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-        result = p2p("run", identity, cut, out)
+        result = invoke("run", identity, cut, out)
         assert result.returncode == 1
         assert "1 incomplete" in result.stdout
         assert "ends early: its header promises 4.00 s" in result.stdout
@@ -91,13 +91,13 @@ class TestInputs:
 
     def test_a_file_of_another_kind(self, identity, out, tmp_path):
         (tmp_path / "notes.txt").write_text("x")
-        assert_refused(p2p("run", identity, tmp_path / "notes.txt", out), "not an image or video", ".png")
+        assert_refused(invoke("run", identity, tmp_path / "notes.txt", out), "not an image or video", ".png")
 
 
 class TestModels:
     def test_a_missing_model(self, inputs, out, tmp_path):
         for name in ("m.onnx", "m.pt", "m.plan"):
-            assert_refused(p2p("run", tmp_path / name, inputs, out), f"{name} does not exist")
+            assert_refused(invoke("run", tmp_path / name, inputs, out), f"{name} does not exist")
         assert not out.exists()
 
     def test_a_pickle_that_would_run_code(self, inputs, out, tmp_path):
@@ -120,25 +120,25 @@ class TestModels:
         model.producer_name = "pytorch"
         onnx.save(model, tmp_path / "other.onnx")
         for arguments in (("run", tmp_path / "other.onnx", inputs, out), ("info", tmp_path / "other.onnx")):
-            assert_refused(p2p(*arguments), "another program (written by pytorch)", "p2p export")
+            assert_refused(invoke(*arguments), "another program (written by pytorch)", "p2p export")
         assert not out.exists()
 
     def test_a_plan_whose_sidecar_is_missing(self, inputs, out, tmp_path):
         (tmp_path / "m.plan").write_bytes(b"plan")
         for arguments in (("run", tmp_path / "m.plan", inputs, out), ("info", tmp_path / "m.plan")):
-            assert_refused(p2p(*arguments), "no sidecar m.plan.json beside it", "export both again, with --trt")
+            assert_refused(invoke(*arguments), "no sidecar m.plan.json beside it", "export both again, with --trt")
 
     def test_a_file_that_is_no_model(self, inputs, out, tmp_path):
         (tmp_path / "m.txt").write_text("x")
-        assert_refused(p2p("run", tmp_path / "m.txt", inputs, out), "expected one of .onnx")
-        assert_refused(p2p("info", tmp_path / "m.txt"), "expected one of .onnx")
+        assert_refused(invoke("run", tmp_path / "m.txt", inputs, out), "expected one of .onnx")
+        assert_refused(invoke("info", tmp_path / "m.txt"), "expected one of .onnx")
 
     def test_a_model_that_does_not_take_the_batch_leaves_no_record(self, identity, inputs, out):
         assert_refused(invoke("run", identity, inputs, out, "--batch", 10**12), "do not fit into memory", "--batch")
         assert not out.exists()
 
     def test_a_gpu_that_is_not_there(self, identity, inputs, out):
-        result = p2p("run", identity, inputs, out, "--device", "cuda:42")
+        result = invoke("run", identity, inputs, out, "--device", "cuda:42")
         assert_refused(result, "cuda:42 was asked for", "--device cpu")
         assert not out.exists()
 
@@ -146,13 +146,13 @@ class TestModels:
 class TestOutputs:
     def test_out_inside_in(self, identity, inputs):
         for out in (inputs, inputs / "out"):
-            assert_refused(p2p("run", identity, inputs, out), "lies inside the input folder")
+            assert_refused(invoke("run", identity, inputs, out), "lies inside the input folder")
         assert len(list(inputs.iterdir())) == 5
 
     def test_existing_outputs_are_not_touched(self, identity, inputs, out):
         out.mkdir()
         (out / "003.png").write_bytes(b"precious")
-        assert_refused(p2p("run", identity, inputs, out), "003.png exists already", "--overwrite")
+        assert_refused(invoke("run", identity, inputs, out), "003.png exists already", "--overwrite")
         assert [path.name for path in out.iterdir()] == ["003.png"]
         assert (out / "003.png").read_bytes() == b"precious"
 

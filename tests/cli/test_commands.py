@@ -74,7 +74,7 @@ class TestRun:
         assert read_record(tmp_path / "out")[-1]["summary"]["done"] == 6
 
     def test_a_checkpoint_runs_too(self, checkpoint, inputs, tmp_path):
-        result = p2p("run", checkpoint, inputs, tmp_path / "out", "--batch", "2")
+        result = invoke("run", checkpoint, inputs, tmp_path / "out", "--batch", "2")
         assert result.returncode == 0, result.stderr
         assert len(list((tmp_path / "out").glob("*.png"))) == 5
 
@@ -83,20 +83,20 @@ class TestRun:
         result = p2p(*arguments, "--progress")
         assert result.returncode == 0
         assert "1/1" in result.stderr
-        assert_refused(p2p(*arguments), "one.jpg exists already", "--overwrite")
-        assert p2p(*arguments, "--overwrite").returncode == 0
+        assert_refused(invoke(*arguments), "one.jpg exists already", "--overwrite")
+        assert invoke(*arguments, "--overwrite").returncode == 0
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "one.jpg"]
 
     def test_recursive(self, exported, inputs, tmp_path):
         (inputs / "sub").mkdir()
         shutil.move(inputs / "000.png", inputs / "sub")
-        assert p2p("run", exported.onnx, inputs, tmp_path / "out", "--recursive").returncode == 0
+        assert invoke("run", exported.onnx, inputs, tmp_path / "out", "--recursive").returncode == 0
         assert (tmp_path / "out" / "sub" / "000.png").is_file()
 
     def test_a_plan_is_recognised_and_the_onnx_beside_it_named(self, exported, inputs, tmp_path):
-        result = p2p("run", exported.plan.plan, inputs, tmp_path / "out")
+        result = invoke("run", exported.plan.plan, inputs, tmp_path / "out")
         assert_refused(result, "is a TensorRT plan", f"p2p run {exported.onnx}")
-        assert_refused(p2p("run", exported.plan.plan, inputs, tmp_path / "out", "--device", "cpu"), "not on the CPU")
+        assert_refused(invoke("run", exported.plan.plan, inputs, tmp_path / "out", "--device", "cpu"), "not on the CPU")
 
 
 class TestTrainAndExport:
@@ -210,7 +210,7 @@ class TestTrainAndExport:
 class TestBench:
     def test_measures_each_batch_size(self, exported):
         arguments = ("--batch", 1, "--batch", 3, "--warmup-ms", 10, "--duration-s", "0.3")
-        result = p2p("bench", exported.onnx, *arguments, "--json")
+        result = invoke("bench", exported.onnx, *arguments, "--json")
         assert result.returncode == 0, result.stderr
         report = json.loads(result.stdout)
         assert [entry["batch"] for entry in report["results"]] == [1, 3]

@@ -17,7 +17,6 @@ from helpers.support import (
     invoke,
     leftovers,
     make_clip,
-    p2p,
     photo_crops,
     read_record,
     write_images,
@@ -38,7 +37,12 @@ class TestDiskFull:
     """A limit on the size of files stands for the full disk: writing past it fails in the same places."""
 
     def run_limited(self, limit, *arguments):
-        return p2p(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            return invoke(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     def test_images_that_were_done_stay_and_no_half_file_is_left(self, out, tmp_path):
         flat = np.full((6, 256, 256, 3), 90, np.uint8)

@@ -164,7 +164,7 @@ class TestPlans:
         ("name", "table", "options"),
         [
             ("local", layouts.local_enhancer(5, ngf=4, downs=2, blocks=1, local_blocks=1), {"sizes": ((64, 64),)}),
-            ("spade vae", layouts.spade(4, ngf=4, kind="instance", z_dim=8, places=8), {}),
+            ("spade vae", layouts.spade(4, ngf=4, kind="instance", z_dim=8, places=4), {}),
             ("many classes", layouts.resnet(1, ngf=2, into=301, downs=1), {"sizes": ((32, 32),)}),
             ("unet upsample", layouts.gan_unet(5, ngf=4), {"sizes": ((64, 64),)}),
             ("resnet resize", layouts.gan_resnet(1, ngf=4), {"sizes": ((64, 64),)}),
