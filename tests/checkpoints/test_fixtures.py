@@ -10,6 +10,7 @@ from helpers.support import ROOT
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
 from p2p_deploy.exporter.export import export
+from p2p_deploy.generators.frame_model import FrameModel
 from p2p_deploy.options import ExportOptions
 
 FIXTURES = ROOT / "tests" / "fixtures" / "checkpoints"
