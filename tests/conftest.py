@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -19,6 +20,7 @@ from p2p_deploy.exporter.report import ExportReport
 from p2p_deploy.options import ExportOptions
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+gc.set_threshold(100_000, 20, 20)  # tracing a network makes millions of objects that all stay
 # Tests that press Ctrl-C, and the processes they start, must hear it in the background of a script too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

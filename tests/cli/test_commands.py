@@ -13,6 +13,7 @@ from helpers.support import ROOT, assert_refused, invoke, make_clip, p2p, photo_
 import p2p_deploy
 from p2p_deploy import diagnosis
 from p2p_deploy.backends import onnxruntime
+from p2p_deploy.benchmark import builtin
 from p2p_deploy.spec import METADATA_KEY, QUALITY_KEY
 
 BLOCKED = ("torch", "onnx", "onnxscript", "lightning_fabric", "tensorboard", "tensorrt_rtx_bindings", "cuda")
@@ -226,7 +227,12 @@ class TestBench:
         assert "images/s" in text
         assert "onnxruntime cpu" in text
 
-    def test_without_a_model_the_built_in_network_is_measured(self):
+    def test_without_a_model_the_built_in_network_is_measured(self, monkeypatch):
+        spec = builtin.reference_spec()
+        assert spec.arch_kwargs == {"num_downs": 8, "ngf": 64}
+        monkeypatch.setattr(
+            builtin, "reference_spec", lambda: spec.with_changes(arch_kwargs={"num_downs": 8, "ngf": 4})
+        )
         result = invoke("bench", "--batch", 1, "--warmup-ms", 0, "--duration-s", 0, "--json")
         assert result.returncode == 0, result.stderr
         (entry,) = json.loads(result.stdout)["results"]
@@ -272,7 +278,7 @@ class TestInfoAndDoctor:
         assert facts["quality"] == {"psnr_db": None, "max_levels": None, "ssim": [None]}
 
     def test_doctor_says_what_works_here_and_how_to_fix_the_rest(self):
-        result = p2p("doctor")
+        result = invoke("doctor")
         assert result.returncode == 0
         for word in ("ONNX Runtime", "NVIDIA GPU", "TensorRT for RTX", "libx264", "pip install 'p2p-deploy[trt]'"):
             assert word in result.stdout

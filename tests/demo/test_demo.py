@@ -1,5 +1,6 @@
 """The demo's plumbing, with hardly any training; what the full training reaches is the demo's own to show."""
 
+import functools
 import json
 import re
 from contextlib import nullcontext
@@ -13,11 +14,16 @@ import pytest
 from helpers.clips import copy_through
 from helpers.support import assert_refused, invoke, read_clip, read_record
 
+from p2p_deploy import benchmark
 from p2p_deploy.cli.demo import check_learnt
 from p2p_deploy.demo import crops, photos
 from p2p_deploy.errors import Failed, MissingDependency
 from p2p_deploy.media.image.files import read_image
 from p2p_deploy.pixels import resize
+
+
+def measured_briefly(bench_batch, model, batch, **durations):
+    return bench_batch(model, batch, warmup_ms=0, duration_s=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +36,7 @@ def demo(tmp_path_factory):
         patch.setattr("p2p_deploy.cli.demo.NGF", 4)
         patch.setattr(photos, "clip", lambda: clip)
         patch.setattr(crops, "TRAIN_CROPS", 20)
+        patch.setattr(benchmark, "bench_batch", functools.partial(measured_briefly, benchmark.bench_batch))
         result = invoke("demo", "-o", folder, "--steps", 3, "--no-progress")
     assert result.returncode == 0, result.stderr
     return folder, result.stdout

@@ -12,7 +12,9 @@ from helpers.support import ROOT, photo_crops, unet_spec, varied_generator
 
 from p2p_deploy.backends.onnxruntime import OnnxRuntimeModel
 from p2p_deploy.exporter import onnx as export_onnx
+from p2p_deploy.exporter.export import export
 from p2p_deploy.exporter.onnx import add_metadata, write_onnx
+from p2p_deploy.options import ExportOptions
 from p2p_deploy.spec import PRECISION_KEY
 
 
@@ -96,23 +98,23 @@ def test_metadata_is_added_to_what_is_there(network, tmp_path):
 
 def test_two_processes_two_folders_and_two_hash_seeds_give_the_same_bytes(checkpoint, tmp_path):
     """FP32 and FP16, quality figures included; nothing of the machine is in the file."""
-    written = []
-    for seed, place in (("1", ROOT), ("2", tmp_path / "elsewhere")):
-        if place != ROOT:
-            shutil.copytree(ROOT / "p2p_deploy", place / "p2p_deploy", ignore=shutil.ignore_patterns("__pycache__"))
-        targets = [tmp_path / f"{precision}-{seed}.onnx" for precision in ("fp32", "fp16")]
-        code = (
-            "import sys\n"
-            "from p2p_deploy import ExportOptions, export\n"
-            "for precision, target in zip(('fp32', 'fp16'), sys.argv[2:]):\n"
-            "    export(sys.argv[1], target, ExportOptions(precision=precision))\n"
-        )
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(place)}
-        command = [sys.executable, "-c", code, checkpoint, *targets]
-        subprocess.run(command, check=True, env=environment, cwd=place, capture_output=True, timeout=120)
-        written += [target.read_bytes() for target in targets]
-    assert written[0] == written[2]
-    assert written[1] == written[3]
-    for data in written:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(ROOT / "p2p_deploy", elsewhere / "p2p_deploy", ignore=shutil.ignore_patterns("__pycache__"))
+    targets = [tmp_path / f"{precision}.onnx" for precision in ("fp32", "fp16")]
+    code = (
+        "import sys\n"
+        "from p2p_deploy import ExportOptions, export\n"
+        "for precision, target in zip(('fp32', 'fp16'), sys.argv[2:]):\n"
+        "    export(sys.argv[1], target, ExportOptions(precision=precision))\n"
+    )
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(elsewhere)}
+    command = [sys.executable, "-c", code, checkpoint, *targets]
+    subprocess.run(command, check=True, env=environment, cwd=elsewhere, capture_output=True, timeout=120)
+    for target in targets:
+        here = tmp_path / f"here-{target.name}"
+        export(checkpoint, here, ExportOptions(precision=target.stem))
+        data = target.read_bytes()
+        assert here.read_bytes() == data
         assert str(ROOT).encode() not in data
         assert str(tmp_path).encode() not in data

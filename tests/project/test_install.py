@@ -25,9 +25,9 @@ def environment(tmp_path_factory):
     )
     assert built.returncode == 0, built.stderr
     (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "env", with_pip=True)
-    python = folder / "env" / "bin" / "python"
-    installed = run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[cpu]")
+    venv.create(folder / "env")
+    pip = (sys.executable, "-m", "pip", "--python", folder / "env" / "bin" / "python")
+    installed = run(*pip, "install", "-q", "--no-compile", "-c", ROOT / "constraints.txt", f"{wheel}[cpu]")
     assert installed.returncode == 0, installed.stderr
     return folder / "env" / "bin"
 
