@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.support import ROOT
+from helpers.support import ROOT, photo_crops, write_images
 
 import p2p_deploy
 from p2p_deploy.checkpoints import load_checkpoint
@@ -53,7 +53,8 @@ def test_gives_the_originals_answers_without_a_flag(owned, tmp_path):
     frames, expected = np.load(folder / "input_uint8_nhwc.npy"), np.load(folder / "expected_eval.npy")
     assert expected.std() > 0.1  # else anything would be near it
     size = frames.shape[1:3]
-    report = export(path, tmp_path / "x.onnx", ExportOptions(io="float32", sizes=(size,)))
+    write_images(tmp_path / "check", photo_crops(1, 256))
+    report = export(path, tmp_path / "x.onnx", ExportOptions(io="float32", sizes=(size,), check=tmp_path / "check"))
     assert report.family == FAMILIES[folder.name]
     values = np.ascontiguousarray(frames.transpose(0, 3, 1, 2) / np.float32(127.5) - 1, np.float32)
     with p2p_deploy.load(report.onnx) as model:

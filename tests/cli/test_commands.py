@@ -107,7 +107,7 @@ class TestTrainAndExport:
             write_images(tmp_path / "data" / side / "train", frames)
         options = ("--steps", 2, "--size", 32, "--batch", 2, "--ngf", 4, "--input-channels", 1, "--seed", 3)
         more = ("--device", "cpu", "--direction", "BtoA", "--epochs", 1)
-        result = p2p("train", "pix2pix", tmp_path / "data", "-o", tmp_path / "run", *options, *more, "--progress")
+        result = invoke("train", "pix2pix", tmp_path / "data", "-o", tmp_path / "run", *options, *more, "--progress")
         assert result.returncode == 0, result.stderr
         assert "2/2" in result.stderr
         assert "G_L1" in result.stderr

@@ -18,8 +18,8 @@ OTHERS = re.findall(r"^    p2p ((?:export|sample) .*)$", TEXT, re.MULTILINE)
 LITTLE = {
     "pix2pix": "--size 64 --ngf 2",
     "cyclegan": "--size 32 --ngf 2 --n-blocks 1",
-    "pix2pixhd": "--size 64 --width 128 --ngf 2 --ndf 2 --labels 5 --n-downs 2 --n-blocks 1",
-    "spade": "--size 64 --width 128 --ngf 2 --ndf 2 --labels 5",
+    "pix2pixhd": "--size 64 --width 64 --ngf 2 --ndf 2 --labels 5 --n-downs 2 --n-blocks 1",
+    "spade": "--size 64 --width 64 --ngf 2 --ndf 2 --labels 5",
     "gan": "--size 16 --ngf 8",
     "cgan": "--size 16 --ngf 8",
 }
