@@ -53,7 +53,7 @@ EXPORTS = {
     "drawing.onnx": ("drawing.pt", ()),
 }
 # Images of each round, and the batch: what is found out by trying may differ from run to run.
-SPEED = {"identity": (1000, 8), "unet_256": (80, 4)}
+SPEED = {"identity": (2000, 8), "unet_256": (80, 4)}
 WORKER = """
 import sys, time, p2p_deploy
 model = p2p_deploy.load(sys.argv[1])

@@ -75,7 +75,8 @@ def peak_memory_mib() -> float:
 
 def write_result(name: str, figures: dict) -> Path:
     """Write ``results/NAME.json`` with the command and the machine beside the figures."""
-    command = "python " + " ".join(["benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    command = " ".join(["python", "benchmarks/" + Path(sys.argv[0]).name, *words])
     path = RESULTS / f"{name}.json"
     RESULTS.mkdir(exist_ok=True)
     document = {"command": command, "machine": describe_machine(), **figures}
