@@ -219,8 +219,11 @@ class Tracker:
         self.unfinished.discard(state)
 
     def abandon_unfinished(self) -> None:
-        """The run is over and they are not: remove what was written of them."""
+        """The run is over and they are not: record images that are complete, remove what was written of the others."""
         for state in list(self.unfinished):
+            if state.frames and not state.sequential:  # it was written, and nobody asked yet whether it has more items
+                self.finish_quietly(state)
+                continue
             state.abandon()
             if state.issued:
                 with contextlib.suppress(P2PError):  # the disk may be what ended the run
