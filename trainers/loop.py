@@ -42,17 +42,8 @@ LOG_EVERY = 10
 # Options that a training may go on with otherwise than it began.
 MAY_CHANGE = frozenset(
     (
-        "steps",
-        "epochs",
-        "device",
-        "workers",
-        "save_every",
-        "keep",
-        "validate_every",
-        "inception",
-        "lpips",
-        "vgg",
-        "coarse",
+        *("steps", "epochs", "device", "workers", "save_every", "keep", "validate_every"),
+        *("inception", "lpips", "vgg", "coarse"),
     )
 )
 

@@ -22,14 +22,7 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 def installed_packages() -> list[str]:
     """Which of the two distributions that both provide the module ``onnxruntime`` are installed."""
-    found = []
-    for package in PACKAGES:
-        try:
-            importlib.metadata.distribution(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.append(package)
-    return found
+    return [package for package in PACKAGES if any(importlib.metadata.distributions(name=package))]
 
 
 def import_runtime() -> Any:

@@ -71,8 +71,4 @@ def measure(model: Model, photo: Path, *, count: int = TEST_CROPS, seed: int) ->
     colour = read_image(photo)[0]
     target = np.stack([cut(colour, random, model.size[0]) for _ in range(count)])
     grey = np.stack([pixels.to_channels(crop, 1) for crop in target])
-
-    def error(image: np.ndarray) -> float:
-        return float(np.abs(image.astype(np.float32) - target).mean())
-
-    return L1(error(model(grey)), error(grey))
+    return L1(*(float(np.abs(images.astype(np.float32) - target).mean()) for images in (model(grey), grey)))

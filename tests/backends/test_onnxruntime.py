@@ -50,7 +50,7 @@ def test_a_spec_of_a_later_major_is_refused_with_what_to_do(tmp_path, identity):
 
 
 def test_both_packages_at_once_are_refused_with_what_to_remove(monkeypatch, identity):
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: name)
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda name: [name])
     with pytest.raises(MissingDependency, match=r"pip uninstall -y onnxruntime onnxruntime-gpu"):
         load(identity)
 
