@@ -115,7 +115,8 @@ def _video() -> Finding:
 
 def _demo_files() -> Finding:
     def detail() -> str:
-        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("scikit-image", "scikit-video"))
+        packages = ("scikit-image", "scikit-learn", "scikit-video")
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
 
     return _try("demo pictures", detail, "pip install 'p2p-deploy[demo]'")
 

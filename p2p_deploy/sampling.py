@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import numpy as np
 from p2p_deploy import latents
 from p2p_deploy.backends.base import Model
 from p2p_deploy.errors import Failed, InputError, OutputError
-from p2p_deploy.files import refuse_existing, replacing
+from p2p_deploy.files import exists_already, is_a_folder, refuse_existing, replacing
 from p2p_deploy.machine import available_cores
 from p2p_deploy.media.base import Frame
 from p2p_deploy.media.image.files import ImageSink, encode_image
@@ -106,17 +108,16 @@ def sample(
 def _sample_files(model: Model, folder: Path, options: SampleOptions, on_progress: OnProgress) -> None:
     count = options.count
     digits = max(5, len(str(count - 1)))
-    paths = [folder / f"{number:0{digits}d}.png" for number in range(count)]
-    refuse_existing(paths, options.overwrite)
+    _refuse_existing(folder, count, digits, options.overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise OutputError(f"{folder} cannot be used as a folder: {exc.strerror or exc}. Choose another place.") from exc
+        raise OutputError(f"{folder} cannot be made a folder: {exc.strerror or exc}. Choose another place.") from exc
     frame = Frame(0, model.size, model.spec.output.channels)
 
     def write(first: int, pictures: Pixels) -> None:
         for number, picture in enumerate(pictures, first):
-            sink = ImageSink(paths[number])
+            sink = ImageSink(folder / f"{number:0{digits}d}.png")
             try:
                 sink.write(frame, picture)
                 sink.close()
@@ -193,3 +194,22 @@ def _drawn(model: Model, options: SampleOptions) -> Iterator[Pixels]:
             yield from_row(rows, output)
         except ValueError as exc:
             raise Failed(f"{exc}. Export an earlier checkpoint.") from exc
+
+
+def _refuse_existing(folder: Path, count: int, digits: int, overwrite: bool) -> None:
+    """Raise OutputError where a picture has the name of what is there already; looks at the folder once."""
+    existing, first = 0, ""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not re.fullmatch(rf"[0-9]{{{digits}}}\.png", entry.name) or int(entry.name[:digits]) >= count:
+                    continue
+                if entry.is_dir():
+                    raise is_a_folder(folder / entry.name)
+                existing, first = existing + 1, min(first or entry.name, entry.name)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise OutputError(f"{folder} cannot be used as a folder: {exc.strerror or exc}. Choose another place.") from exc
+    if existing and not overwrite:
+        raise exists_already(folder / first, existing)

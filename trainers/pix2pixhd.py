@@ -22,7 +22,8 @@ from p2p_deploy.generators import Featured, Styled, build_generator
 from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers.discriminators import pair
 from trainers.features import FeatureEncoder, StyleEncoder
-from trainers.labelled import LabelledSystem, find_material, inputs_of
+from trainers.label_system import LabelSystem
+from trainers.labelled import find_material, inputs_of
 from trainers.losses import lsgan_loss
 from trainers.material import Material
 from trainers.networks import init_weights
@@ -32,7 +33,7 @@ LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)
 
 
-class Pix2PixHD(LabelledSystem):
+class Pix2PixHD(LabelSystem):
     """The networks, their optimisers, and one step of training."""
 
     @staticmethod

@@ -21,7 +21,8 @@ from p2p_deploy.generators import build_generator
 from p2p_deploy.generators.spade import SpadeBlock
 from p2p_deploy.spec import ImageSpec, ModelSpec
 from trainers.discriminators import pair
-from trainers.labelled import LabelledSystem, find_material, inputs_of
+from trainers.label_system import LabelSystem
+from trainers.labelled import find_material, inputs_of
 from trainers.losses import hinge_generator_loss, hinge_loss, kl_divergence
 from trainers.material import Material
 from trainers.networks import init_weights
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
         return self.mean(x), self.log_variance(x)
 
 
-class SPADE(LabelledSystem):
+class SPADE(LabelSystem):
     """The networks, their optimisers, and one step of training."""
 
     @staticmethod

@@ -155,7 +155,12 @@ def bench_batch(model: Model, batch: int, *, warmup_ms: float, duration_s: float
 
 def describe_machine() -> dict[str, str]:
     """What a figure has to be read with: processor, cores, system, package versions, date."""
-    versions = {name: each.version for name in PACKAGES for each in importlib.metadata.distributions(name=name)}
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
     return {
         "processor": _processor(),
         "cores": str(available_cores()),

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from p2p_deploy.errors import InputError
-from p2p_deploy.runner.record import read_lines
+from p2p_deploy.runner.record import parsed, read_lines
 from p2p_deploy.runner.tracker import MAX_ERRORS_KEPT
+
+_SUMMARY = b'{"summary"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ def read_account(record: Path, limit: int) -> Account:
     bad: dict[str, Entry] = {}
     try:
         start, summary = _last_run(read_lines(record))
-        for entry in map(_entry, itertools.islice(read_lines(record), start, None)):
+        for text in itertools.islice(read_lines(record), start, None):
+            entry = _entry(parsed(text))
             if entry is None:
                 continue
             if entry.output is not None:
@@ -89,15 +92,15 @@ def whole_number(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _last_run(lines: Iterable[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+def _last_run(lines: Iterable[bytes]) -> tuple[int, dict[str, Any]]:
     """How many lines there are before those about the last run, and the summary that ends it.
 
     A run that found nothing done owes nothing to the lines before its own: they may be about other inputs.
     """
     start = after = 0
     summary: dict[str, Any] = {}
-    for number, line in enumerate(lines, 1):
-        found = line.get("summary")
+    for number, text in enumerate(lines, 1):
+        found = parsed(text).get("summary") if text.startswith(_SUMMARY) else None
         summary = found if isinstance(found, dict) else {}
         if summary:
             if not summary.get("skipped"):

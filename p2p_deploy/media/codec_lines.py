@@ -67,8 +67,10 @@ class _Stderr:
         with self._free:
             while self._waiting:
                 self._free.wait()
+            if not self._holders:
+                self._catch()
+            self._holders += 1
             self._decoding += 1
-        self.hold()
         try:
             return self._listen(decoder)
         finally:
@@ -76,7 +78,10 @@ class _Stderr:
                 self._decoding -= 1
                 if self._waiting:
                     self._free.notify_all()
-            self.release()
+                self._holders -= 1
+                foreign = b"" if self._holders else self._let_go()
+            if foreign:
+                _pass_on(foreign)
 
     def decode_alone(self, decoder: Callable[[], _T]) -> tuple[_T, bytes]:
         """Run a decoder while no other runs; what it printed."""

@@ -133,6 +133,9 @@ def pipe_job() -> JobList:
 
 def _list_jobs(source: Path, out: Path, options: RunOptions) -> JobList:
     overwrite, ext = options.overwrite or options.resume, options.ext
+    if ext != "same" and f".{ext}" not in output_names.WRITTEN_SUFFIXES:  # AVIF, where OpenCV has none
+        written = " ".join(sorted(output_names.WRITTEN_SUFFIXES))
+        raise OutputError(f".{ext} cannot be written here. Choose an `ext` among {written}, or same.")
     if out.exists() and not out.is_dir() and not is_one_file(source, out):
         raise OutputError(f"{out} is a file, and the outputs need a folder of that name. Choose another place.")
     if source.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -28,8 +27,8 @@ def stamp(path: Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Every line of a record that is one; the last one may have been cut when its process was killed.
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a record, without those that are longer than any that a run writes.
 
     Raises:
         OSError: the file is not there, cannot be read, or is none.
@@ -41,10 +40,16 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 while len(text) == _LONGEST_LINE and text[-1:] != b"\n":
                     text = file.readline(_LONGEST_LINE)
                 continue
-            with contextlib.suppress(ValueError, RecursionError):
-                line = json.loads(text)
-                if isinstance(line, dict):
-                    yield line
+            yield text
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """A line of a record; empty for one that was cut when its process was killed."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return line if isinstance(line, dict) else {}
 
 
 def _require_file(descriptor: int) -> None:

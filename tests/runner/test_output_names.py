@@ -60,6 +60,14 @@ def test_what_is_only_read_becomes_png_and_may_be_no_output(tmp_path, monkeypatc
         list_jobs(source, tmp_path / "b.gif")
 
 
+def test_a_format_that_this_opencv_cannot_write_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(output_names, "WRITTEN_SUFFIXES", output_names.WRITTEN_SUFFIXES - {".avif"})
+    source = place(tmp_path / "in", "a.jpg")
+    with pytest.raises(OutputError, match=r"\.avif cannot be written here\. Choose an `ext` among .*\.png"):
+        list_jobs(source, tmp_path / "out", RunOptions(ext="avif"))
+    assert list_jobs(source, tmp_path / "out", RunOptions(ext="same")).total == 1
+
+
 def test_formats_that_keep_their_suffix_collide_only_where_they_must(tmp_path):
     source = place(tmp_path / "in", "a.jpg", "a.png", "b.jpg", "b.JPG")
     found = outputs(list_jobs(source, tmp_path / "out", RunOptions(ext="same")))
